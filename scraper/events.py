@@ -1,0 +1,207 @@
+"""What can happen, as frozen facts.
+
+Components announce them to the `observe` callable they were given. Log lines, metrics and the monitor are renderings
+of these facts; `name` is the event's name in the log, the fields are the line's fields. No page text, prompt, answer
+or secret is ever a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+Blocker: TypeAlias = Literal["slot", "rate", "circuit", "server_pause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact. `level` is how loudly a log says it."""
+
+    name: ClassVar[str]
+    level: ClassVar[Level] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    name: ClassVar[str] = "worker_started"
+    consumers: int
+    broker: str  # without credentials
+    model_server: str
+    max_concurrent: int
+    requests_per_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    name: ClassVar[str] = "worker_stopped"
+    reason: str
+    done: int
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRestarted(Event):
+    name: ClassVar[str] = "worker_restarted"
+    level: ClassVar[Level] = "warning"
+    worker: int
+    exit_code: int
+    restart_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReceived(Event):
+    name: ClassVar[str] = "task_received"
+    task_id: str
+    attempt: int
+    returns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitWaiting(Event):
+    name: ClassVar[str] = "rate_limit_waiting"
+    reason: Blocker
+    position: int
+    estimated_wait_s: float
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitAcquired(Event):
+    name: ClassVar[str] = "rate_limit_acquired"
+    waited_s: float
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LlmRequest(Event):
+    name: ClassVar[str] = "llm_request"
+    attempt: int
+    max_tokens: int
+    prompt_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSuccess(Event):
+    name: ClassVar[str] = "llm_success"
+    attempt: int
+    seconds: float
+    first_token_s: float
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LlmRetry(Event):
+    name: ClassVar[str] = "llm_retry"
+    level: ClassVar[Level] = "warning"
+    attempt: int
+    error: str
+    backoff_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LlmFailed(Event):
+    name: ClassVar[str] = "llm_failed"
+    level: ClassVar[Level] = "error"
+    attempts: int
+    error: str
+    outage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(Event):
+    name: ClassVar[str] = "circuit_breaker_opened"
+    level: ClassVar[Level] = "error"
+    generation: int
+    failures: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitHalfOpen(Event):
+    name: ClassVar[str] = "circuit_breaker_half_open"
+    level: ClassVar[Level] = "warning"
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(Event):
+    name: ClassVar[str] = "circuit_breaker_closed"
+    generation: int
+    open_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPaused(Event):
+    name: ClassVar[str] = "endpoint_paused"
+    level: ClassVar[Level] = "warning"
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointMisconfigured(Event):
+    name: ClassVar[str] = "endpoint_misconfigured"
+    level: ClassVar[Level] = "error"
+    status: int
+    setting: str
+    advice: str
+    ask_again_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFor(Event):
+    """A dependency is away; everything in hand is kept. Said once, then every 30 s, then `back`."""
+
+    name: ClassVar[str] = "waiting_for"
+    level: ClassVar[Level] = "warning"
+    what: str  # broker, store, model server …
+    error: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Back(Event):
+    name: ClassVar[str] = "back"
+    what: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SettingWarning(Event):
+    """A setting that works but will surprise: named, with the fix."""
+
+    name: ClassVar[str] = "setting_warning"
+    level: ClassVar[Level] = "warning"
+    setting: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettled(Event):
+    """The whole story of one delivery."""
+
+    name: ClassVar[str] = "task_settled"
+    task_id: str
+    outcome: Literal["done", "retry", "hold", "park", "lost"]
+    reason: str
+    attempts: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    timings: Mapping[str, float]
+    total_s: float
+
+
+Observe: TypeAlias = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """An observer for whoever is not interested."""

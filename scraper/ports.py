@@ -1,0 +1,132 @@
+"""The three things that are exchanged: the broker, a delivery of its, and the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, TypeAlias
+
+from scraper.models import ParkReason, Priority, Remains, Result, Standing
+
+QueueName: TypeAlias = Literal["tasks", "parked"]
+
+WAIT_SECONDS = (5, 15, 60, 300, 900, 3600)
+"""The delays a broker offers; one queue each, because a time to live per message blocks behind the head."""
+
+
+def wait_for(seconds: float) -> int:
+    """The shortest delay on offer that is at least `seconds` (at most the longest); 0 for none."""
+    if seconds <= 0:
+        return 0
+    return next((delay for delay in WAIT_SECONDS if delay >= seconds), WAIT_SECONDS[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A task as it lies in a queue: the body untouched, and beside it what the service itself knows."""
+
+    body: bytes
+    task_id: str = ""  # empty where a foreign program published it; the body decides then
+    attempts: int = 0  # attempts spent so far
+    submission: int = 0  # 0, or the time (unix ns) of a `submit --again`: the newest result of an id wins
+    priority: Priority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Messages in the queues now. On RabbitMQ, those in workers' hands are not in `tasks`."""
+
+    tasks: int
+    waiting: int
+    parked: int = 0
+    consumers: int | None = None  # None: the broker does not say
+
+
+class Delivery(Protocol):
+    """One message in hand. Settled by exactly one of `ack` and `move`."""
+
+    @property
+    def message(self) -> Message: ...
+
+    @property
+    def returns(self) -> int:
+        """How often the broker has had it back unsettled: a hint that workers died holding it, guilty or not."""
+        ...
+
+    async def ack(self) -> None:
+        """Remove it for good. Raises DeliveryLost if it was taken back, Unavailable if the broker is away."""
+        ...
+
+    async def move(self, *, delay_seconds: float, attempts: int) -> None:
+        """Put a copy, high in priority, where it waits `wait_for(delay_seconds)`; confirmed, then acknowledge.
+
+        Raises as `ack` does. A crash in between leaves two copies, never none.
+        """
+        ...
+
+
+class Consumer(Protocol):
+    """One consumer of one queue; deliveries in hand stay valid until its context is left."""
+
+    async def receive(self) -> Delivery:
+        """The next message. Cancelling loses nothing. Waits while the broker is away, and logs that it does."""
+        ...
+
+    async def stop(self) -> None:
+        """Take nothing more; what is in hand can still be settled."""
+        ...
+
+
+class Broker(Protocol):
+    """Where tasks wait. Entered once per process; entering checks or creates the queues or raises Misconfigured."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    def consumer(self, queue: QueueName = "tasks") -> AbstractAsyncContextManager[Consumer]: ...
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Into the tasks queue, each confirmed as durable before this returns; else raises Unavailable."""
+        ...
+
+    async def publish_result(self, line: bytes) -> None:
+        """Into the results queue, confirmed."""
+        ...
+
+    async def depth(self) -> Depth: ...
+
+
+class Store(Protocol):
+    """Where results and parked tasks end. Entered once per process; raises Misconfigured, later Unavailable."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def find(self, task_id: str) -> Standing | None: ...
+
+    async def save(self, result: Result, remains: Remains | None = None) -> None:
+        """Durable before it returns, idempotent by task id.
+
+        `done` replaces `parked` of the same id, never the other way round, and a newer submission replaces an older
+        one, never the other way round. Takes the id off the submitted.
+        """
+        ...
+
+    async def submitted(self, task_ids: Sequence[str]) -> None:
+        """Remember ids whose publish was confirmed, until a result is saved."""
+        ...
+
+    async def known(self, task_ids: Sequence[str]) -> dict[str, Literal["done", "parked", "submitted"]]:
+        """Those of `task_ids` that are in the store or remembered as submitted."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, ParkReason | None], int]:
+        """Rows by (status, reason)."""
+        ...
+
+    def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
+        """Every row, oldest first, in constant memory."""
+        ...

@@ -1,0 +1,45 @@
+"""Whose fault it is decides what happens: from an error to the task's outcome.
+
+| error                                              | outcome                                          |
+|----------------------------------------------------|--------------------------------------------------|
+| Held (host's turn, circuit, pause, full throttle)  | Hold: a wait queue, attempts unchanged           |
+| ModelFailed, nothing succeeded since: an outage    | Hold: a wait queue, attempts unchanged           |
+| ModelFailed, another call succeeded since          | Retry: a wait queue, one attempt spent           |
+| Transient (page 429, 5xx, timeout, connection, DNS)| Retry: a wait queue, one attempt spent           |
+| Retry with the last attempt spent                  | Park `attempts`                                  |
+| Permanent                                          | Park with its reason                             |
+| anything else                                      | Retry: a bug must not stop the rest, nor loop    |
+
+Pure: the same error and the same count of attempts always give the same outcome.
+"""
+
+from __future__ import annotations
+
+from scraper.errors import Held, ModelFailed, Permanent, Transient
+from scraper.models import Hold, Outcome, Park, ParkReason, Retry
+
+ATTEMPT_WAITS_SECONDS = (5.0, 15.0, 60.0, 300.0)
+OUTAGE_WAIT_SECONDS = 60.0
+
+
+def settle(error: Exception, *, attempts: int, max_attempts: int) -> Outcome:
+    """What to do with a task that failed with `error` after `attempts` attempts spent before this one."""
+    match error:
+        case Permanent(reason=reason):
+            return Park(reason, str(error))
+        case Held(after_seconds=after_seconds):
+            return Hold(after_seconds, str(error))
+        case ModelFailed(outage=True):
+            return Hold(max(error.after_seconds, OUTAGE_WAIT_SECONDS), str(error))
+        case Transient(after_seconds=after_seconds):
+            return _again(str(error), after_seconds, attempts=attempts, max_attempts=max_attempts)
+        case _:
+            story = f"unexpected {type(error).__name__}"  # its text may quote the page
+            return _again(story, 0.0, attempts=attempts, max_attempts=max_attempts)
+
+
+def _again(error: str, after_seconds: float, *, attempts: int, max_attempts: int) -> Outcome:
+    if attempts + 1 >= max_attempts:
+        return Park(ParkReason.ATTEMPTS, f"{error} (attempt {attempts + 1} of {max_attempts})")
+    backoff = ATTEMPT_WAITS_SECONDS[min(attempts, len(ATTEMPT_WAITS_SECONDS) - 1)]
+    return Retry(max(backoff, after_seconds), error)

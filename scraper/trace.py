@@ -1,0 +1,65 @@
+"""What one delivery of a task has cost and left behind so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from scraper.models import Json, Usage
+
+Phase: TypeAlias = Literal[
+    "host_delay",
+    "fetch",
+    "clean",
+    "wait_slot",
+    "wait_rate",
+    "wait_circuit",
+    "server_pause",
+    "backoff",
+    "first_token",
+    "generate",
+    "validate",
+    "store",
+]
+
+
+class Trace:
+    """Filled while a task runs, read when it is settled, whatever way it ended.
+
+    Every moment belongs to exactly one phase, so the phases add up to the total.
+    """
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = self._since = clock()
+        self._phase: Phase = "store"
+        self._seconds: dict[Phase, float] = {}
+        self.usage = Usage()
+        self.calls = 0
+        self.model: str | None = None
+        self.url: str | None = None  # after redirects
+        self.page: str | None = None
+        self.answer: str | None = None
+        self.cut: Json = None
+        self.cached = False
+
+    def enter(self, phase: Phase) -> None:
+        """From now on time belongs to `phase`."""
+        now = self._clock()
+        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
+        self._phase, self._since = phase, now
+
+    def shift(self, seconds: float, *, to: Phase) -> None:
+        """Book `seconds` of the current phase as `to`: for waits whose reason is known only at their end."""
+        self.enter(self._phase)
+        self._seconds[self._phase] -= seconds
+        self._seconds[to] = self._seconds.get(to, 0.0) + seconds
+
+    def timings(self) -> dict[str, float]:
+        """Seconds per phase up to now, rounded to 0.1 ms; phases that took nothing are left out."""
+        self.enter(self._phase)
+        return {phase: round(seconds, 4) for phase, seconds in self._seconds.items() if seconds >= 5e-5}
+
+    @property
+    def total_seconds(self) -> float:
+        return self._clock() - self._started
