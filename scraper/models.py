@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = Any  # whatever `json.loads` returns; narrowed where it is read
-Json: TypeAlias = Any  # whatever `json.loads` returns; narrowed where it is read
 Priority: TypeAlias = Literal["normal", "high"]
 Schema: TypeAlias = Mapping[str, Json]
 
