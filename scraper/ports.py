@@ -11,15 +11,15 @@ from scraper.models import ParkReason, Priority, Remains, Result, Standing
 
 QueueName: TypeAlias = Literal["tasks", "parked"]
 
-WAIT_SECONDS = (5, 15, 60, 300, 900, 3600)
+WAIT_SECONDS: Sequence[float] = (5, 15, 60, 300, 900, 3600)
 """The delays a broker offers; one queue each, because a time to live per message blocks behind the head."""
 
 
-def wait_for(seconds: float) -> int:
-    """The shortest delay on offer that is at least `seconds` (at most the longest); 0 for none."""
+def wait_for(seconds: float, *, delays: Sequence[float] = WAIT_SECONDS) -> float:
+    """The shortest of `delays` (ascending) that is at least `seconds` (at most the longest); 0 for none."""
     if seconds <= 0:
         return 0
-    return next((delay for delay in WAIT_SECONDS if delay >= seconds), WAIT_SECONDS[-1])
+    return next((delay for delay in delays if delay >= seconds), delays[-1])
 
 
 @dataclass(frozen=True, slots=True)
