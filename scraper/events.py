@@ -8,6 +8,7 @@ or secret is ever a field.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
@@ -48,6 +49,19 @@ class WorkerRestarted(Event):
     worker: int
     exit_code: int
     restart_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress(Event):
+    """How far a run until the queue is empty has come."""
+
+    name: ClassVar[str] = "run_progress"
+    done: int
+    parked: int
+    waiting: int  # in the queues and in workers' hands
+    per_minute: float
+    limited_by: str
+    time_left_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +188,26 @@ class Back(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryLog(Event):
+    """A warning of a library, its text cut short and without credentials."""
+
+    name: ClassVar[str] = "library_log"
+    level: ClassVar[Level] = "warning"
+    library: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFault(Event):
+    """A bug met a task: the task gets another attempt, and this says where to look."""
+
+    name: ClassVar[str] = "task_fault"
+    level: ClassVar[Level] = "error"
+    error: str  # the type alone; its text may quote the page
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class SettingWarning(Event):
     """A setting that works but will surprise: named, with the fix."""
 
@@ -205,3 +239,7 @@ Observe: TypeAlias = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """An observer for whoever is not interested."""
+
+
+current_task: ContextVar[str] = ContextVar("current_task", default="")
+"""The id of the task that the running code works for: beside every fact of a component that does not know it."""

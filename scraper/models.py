@@ -146,9 +146,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The page became valid data (or had already): store it, then acknowledge."""
-
-    extraction: Extraction | None  # None: an earlier delivery of this submission has stored it
+    """The page became valid data, and the data is stored: acknowledge."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ Pure: the same error and the same count of attempts always give the same outcome
 
 from __future__ import annotations
 
+from typing import Literal
+
 from scraper.errors import Held, ModelFailed, Permanent, Transient
-from scraper.models import Hold, Outcome, Park, ParkReason, Retry
+from scraper.models import Hold, Outcome, Park, ParkReason, Retry, Standing
 
 ATTEMPT_WAITS_SECONDS = (5.0, 15.0, 60.0, 300.0)
 OUTAGE_WAIT_SECONDS = 60.0
@@ -43,3 +45,18 @@ def _again(error: str, after_seconds: float, *, attempts: int, max_attempts: int
         return Park(ParkReason.ATTEMPTS, f"{error} (attempt {attempts + 1} of {max_attempts})")
     backoff = ATTEMPT_WAITS_SECONDS[min(attempts, len(ATTEMPT_WAITS_SECONDS) - 1)]
     return Retry(max(backoff, after_seconds), error)
+
+
+def seen_before(
+    standing: Standing | None, *, content_sha256: str, submission: int
+) -> Literal["new", "stored", "duplicate"]:
+    """What the stored row of the same id means for a task that just arrived.
+
+    A done row of this submission, or of a newer one, makes the delivery a repetition. A done row with other content
+    makes the id a mistake, unless the task was submitted anew on purpose. A parked row never stands in the way.
+    """
+    if standing is None or standing.status == "parked" or submission > standing.submission:
+        return "new"
+    if submission == standing.submission and content_sha256 != standing.content_sha256:
+        return "duplicate"
+    return "stored"

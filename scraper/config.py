@@ -1,0 +1,209 @@
+"""Settings: the one reader of the environment and of `.env`.
+
+Flat names, as the owner writes them. Every field has its unit and bounds; a value out of bounds, two settings that
+contradict each other, an unknown key in `.env`, or an environment name that is nearly a setting's stop start-up with
+one line each that says which and why. Other environment names are ignored: vLLM itself has many that begin so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scraper import __version__
+from scraper.errors import Misconfigured
+
+ENV_FILE = Path(".env")
+SHARE_OF_CONSUMER_TIMEOUT = 0.9
+"""A delivery held longer than the broker's consumer timeout comes back and would run for ever; stay well below."""
+
+_NEARLY = 0.9  # difflib ratio: one or two letters off in a name of this length
+_LONG_ENOUGH_TO_COMPARE = 8
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _broker_url(value: str) -> str:
+    kinds = {urlsplit(url.strip()).scheme for url in value.split(",")}
+    if not kinds <= {"amqp", "amqps"} and kinds != {"sqlite"}:
+        raise ValueError("must be sqlite:///path or amqp://… (several amqp URLs with commas)")
+    if kinds == {"sqlite"}:
+        _sqlite_url(value)
+    return value
+
+
+def _sqlite_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
+        raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be http://host:port/v1 or https://…")
+    return value.rstrip("/")
+
+
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+SqliteUrl = Annotated[str, AfterValidator(_sqlite_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def default_run_dir() -> Path:
+    """Where the workers of this user and host meet; the same however a process was started."""
+    user_dir = Path(f"/run/user/{os.getuid()}")
+    return user_dir / "scraper" if user_dir.is_dir() else Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, checked; read once at start-up."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, env_file_encoding="utf-8")
+
+    # throttle
+    vllm_max_concurrent: int = Field(2, ge=1, le=1024, description="attempts in flight, over all workers")
+    vllm_requests_per_minute: float = Field(20, ge=1, le=60_000, description="starts in any 60 s, over all workers")
+    vllm_max_retries: int = Field(5, ge=0, le=100, description="retries after the first attempt of a call")
+    vllm_base_backoff: Seconds = Field(1.0, ge=0.01, description="seconds before the first retry; doubles")
+    vllm_max_backoff: Seconds = Field(60.0, ge=0.01, description="seconds, cap of a retry delay")
+    vllm_circuit_breaker_threshold: int = Field(5, ge=1, description="consecutive failed attempts that open it")
+    vllm_circuit_breaker_timeout: Seconds = Field(60.0, gt=0, description="seconds the circuit stays open")
+    concurrent_consumers_per_worker: int = Field(3, ge=1, le=256, description="consumers in each worker process")
+    prefetch_count: int = Field(1, ge=1, le=1000, description="unacknowledged messages per consumer")
+
+    # model server
+    vllm_base_url: HttpUrl = Field("http://localhost:8000/v1", description="the vLLM server's OpenAI root")
+    vllm_api_key: SecretStr = Field(SecretStr(""), description="sent as a bearer token; never printed")
+    vllm_model: str = Field("", description="served model name; empty = the only one served")
+    vllm_timeout: Seconds = Field(120.0, gt=0, description="seconds per attempt, body included")
+    vllm_max_tokens: int = Field(1024, ge=1, description="tokens of one answer at most")
+    vllm_temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
+    vllm_context_tokens: int = Field(0, ge=0, description="context length in tokens; 0 = ask the server")
+
+    # queue and results
+    broker_url: BrokerUrl = Field("sqlite:///data/scraper.db", description="sqlite:///… or amqp://…")
+    queue_namespace: str = Field("scraper", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of queue names")
+    results_queue: bool = Field(default=False, description="also publish each result to NAMESPACE.results")
+    results_url: SqliteUrl = Field("sqlite:///data/scraper.db", description="where results are stored")
+
+    # processes and time
+    workers: int = Field(1, ge=1, le=256, description="worker processes")
+    run_dir: Path = Field(default_factory=default_run_dir, description="where workers of this host meet")
+    task_deadline: Seconds = Field(900.0, gt=0, description="seconds of working time per delivery")
+    hold_limit: Seconds = Field(600.0, gt=0, description="seconds a delivery may wait for the throttle")
+    drain_seconds: Seconds = Field(30.0, ge=0, description="seconds a stopping worker may still finish in")
+    consumer_timeout: Seconds = Field(1800.0, gt=0, description="seconds, consumer_timeout of the RabbitMQ server")
+    broker_heartbeat: Seconds = Field(15.0, ge=1, le=600, description="seconds between AMQP heartbeats")
+    max_attempts: int = Field(5, ge=1, le=1000, description="attempts of a task before it is parked")
+    max_calls_per_task: int = Field(12, ge=1, le=1000, description="model calls one task may cost")
+    repair_rounds: int = Field(1, ge=0, le=10, description="times a wrong answer is fed back with its errors")
+    task_max_bytes: ByteSize = Field(ByteSize(8 * MIB), gt=0, description="bytes of a queue message")
+
+    # pages
+    fetch_timeout: Seconds = Field(30.0, gt=0, description="seconds per page, redirects included")
+    fetch_max_bytes: ByteSize = Field(ByteSize(5 * MIB), gt=0, description="bytes of a page, decompressed")
+    fetch_delay: Seconds = Field(1.0, ge=0, le=3600, description="seconds between two pages of one host")
+    user_agent: str = Field(f"scraper/{__version__}", min_length=1, max_length=200, description="how it names itself")
+    robots: bool = Field(default=True, description="obey robots.txt")
+    allow_private_addresses: bool = Field(default=False, description="fetch from private networks too")
+    schemas_dir: Path | None = Field(None, description="folder of own schemas, NAME.json")
+    structured_data: Literal["first", "hint", "off"] = Field("first", description="use data embedded in pages")
+    grounding: Literal["flag", "strict", "off"] = Field("flag", description="check answers against the page")
+    cache: bool = Field(default=True, description="one call for the same page, schema and model")
+    keep_pages: Literal["parked", "none"] = Field("parked", description="whose pages are kept")
+
+    # seeing it
+    http_port: int = Field(0, ge=0, le=65535, description="metrics, health and status page; 0 = off")
+    http_host: str = Field("127.0.0.1", min_length=1, description="address that HTTP_PORT listens on")
+    dashboard_token: SecretStr = Field(SecretStr(""), description="needed to change anything on the status page")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.vllm_base_backoff > self.vllm_max_backoff:
+            raise ValueError(
+                f"VLLM_BASE_BACKOFF={self.vllm_base_backoff:g} is more than "
+                f"VLLM_MAX_BACKOFF={self.vllm_max_backoff:g}: lower the first or raise the second"
+            )
+        longest = self.hold_limit + self.task_deadline
+        if longest > SHARE_OF_CONSUMER_TIMEOUT * self.consumer_timeout:
+            raise ValueError(
+                f"HOLD_LIMIT + TASK_DEADLINE = {longest:g} s is more than {SHARE_OF_CONSUMER_TIMEOUT:.0%} of "
+                f"CONSUMER_TIMEOUT={self.consumer_timeout:g} s: the broker would take tasks back that are still being "
+                "worked on; lower one of the first two, or raise consumer_timeout on the broker and here"
+            )
+        if 0 < self.vllm_context_tokens <= self.vllm_max_tokens:
+            raise ValueError(
+                f"VLLM_MAX_TOKENS={self.vllm_max_tokens} leaves no room for a page in "
+                f"VLLM_CONTEXT_TOKENS={self.vllm_context_tokens}: lower the first"
+            )
+        return self
+
+    @property
+    def broker_urls(self) -> tuple[str, ...]:
+        return tuple(url.strip() for url in self.broker_url.split(","))
+
+
+def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
+    """The settings from the environment and `env_file`; raises Misconfigured with a line for each mistake."""
+    nearly = list(_nearly_settings(os.environ))
+    try:
+        settings = Settings(_env_file=env_file if env_file.is_file() else None, **overrides)
+    except ValidationError as error:
+        raise Misconfigured("\n".join([*_explain(error, env_file), *nearly])) from None
+    if nearly:
+        raise Misconfigured("\n".join(nearly))
+    return settings
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a checked `sqlite:///…` URL names."""
+    return Path(urlsplit(url).path.removeprefix("/"))
+
+
+def without_credentials(url: str) -> str:
+    """`url`, or several with commas, fit for a log: user and password replaced by `***`."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "***@", url)
+
+
+def _nearly_settings(environment: Mapping[str, str]) -> Iterator[str]:
+    settings = {name.upper() for name in Settings.model_fields}
+    for name in environment:
+        if name.upper() in settings or len(name) < _LONG_ENOUGH_TO_COMPARE:
+            continue
+        if meant := _meant(name, settings):
+            yield f"{name}: there is no such setting; did you mean {meant}?"
+
+
+def _meant(name: str, settings: set[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 only where a name is long enough to be a mistake
+
+    return next(iter(get_close_matches(name.upper(), settings, n=1, cutoff=_NEARLY)), None)
+
+
+def _explain(error: ValidationError, env_file: Path) -> Iterator[str]:
+    names = {name.upper() for name in Settings.model_fields}
+    for mistake in error.errors(include_url=False):
+        name = str(mistake["loc"][0]).upper() if mistake["loc"] else ""
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            meant = _meant(name, names)
+            yield f"{name} in {env_file}: there is no such setting" + (f"; did you mean {meant}?" if meant else "")
+        elif not name:
+            yield message
+        else:
+            field = Settings.model_fields[name.lower()]
+            shown = "…" if field.annotation is SecretStr else without_credentials(str(mistake["input"]))
+            yield f"{name}={shown}: {message[:1].lower()}{message[1:]} ({field.description})"

@@ -1,0 +1,101 @@
+"""Events as log lines on stderr: JSON lines in a pipe, something for the eye on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import sys
+from typing import IO, Any, Literal
+
+import structlog
+
+from scraper.events import Event, Level, LibraryLog, Observe, current_task
+
+_LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LONGEST_LIBRARY_MESSAGE = 300
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def log_events(*, level: Level = "info", style: Literal["auto", "json", "pretty"] = "auto") -> Observe:
+    """An observer that writes a line for each event of at least `level`, and takes the libraries' warnings along."""
+    stream = _PatientStream(sys.stderr)
+    pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(stream),  # type: ignore[arg-type]  # needs only write and flush
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _pretty_renderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.BoundLogger,
+    ).bind(pid=os.getpid())
+    threshold = _LEVELS[level]
+
+    def observe(event: Event) -> None:
+        if _LEVELS[event.level] < threshold:
+            return
+        fields = _fields(event)
+        task_id = current_task.get()
+        if task_id and "task_id" not in fields:
+            fields["task_id"] = task_id
+        logger.msg(event.name, level=event.level, **fields)
+
+    _take_library_warnings(observe)
+    return observe
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in _field_names(type(event))}
+
+
+def _field_names(kind: type[Event]) -> tuple[str, ...]:
+    if kind not in _FIELD_NAMES:
+        _FIELD_NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return _FIELD_NAMES[kind]
+
+
+_FIELD_NAMES: dict[type[Event], tuple[str, ...]] = {}
+
+
+def _pretty_renderer() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+
+
+class _PatientStream:
+    """A log is never worth a task: a closed pipe silences it, and nothing else."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream: IO[str] | None = stream
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except (OSError, ValueError):
+                self._stream = None
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._stream = None
+
+
+def _take_library_warnings(observe: Observe) -> None:
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.handlers[:] = [_LibraryHandler(observe)]
+
+
+class _LibraryHandler(logging.Handler):
+    def __init__(self, observe: Observe) -> None:
+        super().__init__(logging.WARNING)
+        self._observe = observe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = _CREDENTIALS.sub("***@", record.getMessage().splitlines()[0])[:_LONGEST_LIBRARY_MESSAGE]
+        if record.exc_info and record.exc_info[0]:
+            message = f"{message} ({record.exc_info[0].__name__})"
+        self._observe(LibraryLog(record.name, message))

@@ -1,0 +1,140 @@
+"""Worker processes under one supervisor.
+
+Each worker holds the read end of a lifeline: a line on it says what to do (`drain`, `now`), its end says that the
+supervisor is gone, and then the worker drains as well. On its standard output a worker tells its tally. A worker
+that ends unasked is started again, with backoff; one that refuses its configuration stops the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from scraper.events import Observe, WorkerRestarted
+
+EXIT_MISCONFIGURED = 78
+"""What a worker exits with when starting it again cannot help (EX_CONFIG of sysexits.h)."""
+
+DRAIN, NOW = b"drain\n", b"now\n"
+
+_FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 30.0
+_HEALTHY_AFTER_SECONDS = 60.0
+_KILL_AFTER_SECONDS = 10.0
+_LONGEST_LINE = 1 << 20
+
+
+@dataclass(slots=True)
+class _Place:
+    """One worker's place: the process changes, the place stays."""
+
+    index: int
+    process: Process | None = None
+
+
+class Supervisor:
+    """Keeps `workers` processes of `command` running until it is told to stop."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        workers: int,
+        drain_seconds: float,
+        observe: Observe,
+        on_status: Callable[[int, bytes], None],
+        on_log: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`on_status` gets each line of a worker's standard output; with `on_log`, it gets their stderr by line."""
+        self._command = command
+        self._drain_seconds = drain_seconds
+        self._observe = observe
+        self._on_status = on_status
+        self._on_log = on_log
+        self._places = [_Place(index) for index in range(workers)]
+        self._stopping = False
+        self.refused = False  # a worker found its configuration wrong
+
+    async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
+        """Until `stop` or `stop_now` is set, or a worker refuses its configuration; then until all have ended."""
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._keep(place, stop)) for place in self._places]
+            waits = [group.create_task(event.wait()) for event in (stop, stop_now)]
+            either: list[asyncio.Task[Any]] = [*waits, *keepers]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            self._stopping = True
+            stop.set()
+            self._tell(NOW if stop_now.is_set() else DRAIN)
+            await self._ended(keepers, stop_now)
+            for wait in waits:
+                wait.cancel()
+
+    async def _ended(self, keepers: Sequence[asyncio.Task[None]], stop_now: asyncio.Event) -> None:
+        """Drain politely, then at once when asked again, then by force when even that takes too long."""
+        hurry = asyncio.create_task(stop_now.wait())
+        try:
+            limit = self._drain_seconds + _KILL_AFTER_SECONDS
+            ended: asyncio.Future[Any] = asyncio.gather(*keepers)
+            either: list[asyncio.Future[Any]] = [ended, hurry]
+            await asyncio.wait(either, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                self._tell(NOW)
+                await asyncio.wait([ended], timeout=_KILL_AFTER_SECONDS)
+            for place in self._places:
+                if place.process is not None and place.process.returncode is None:
+                    place.process.kill()
+            await ended
+        finally:
+            hurry.cancel()
+
+    def _tell(self, word: bytes) -> None:
+        for place in self._places:
+            if place.process is not None and place.process.stdin is not None:
+                with suppress(OSError):
+                    place.process.stdin.write(word)
+
+    async def _keep(self, place: _Place, stop: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        backoff = _FIRST_BACKOFF_SECONDS
+        while not self._stopping:
+            started = clock()
+            exit_code = await self._run_one(place)
+            if exit_code == EXIT_MISCONFIGURED:
+                self.refused = True
+                stop.set()
+                return
+            if self._stopping:
+                return
+            if clock() - started >= _HEALTHY_AFTER_SECONDS:
+                backoff = _FIRST_BACKOFF_SECONDS
+            self._observe(WorkerRestarted(place.index, exit_code, backoff))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), backoff)
+            backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+
+    async def _run_one(self, place: _Place) -> int:
+        stderr = None if self._on_log is None else PIPE
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE
+        )
+        place.process = process
+        try:
+            async with asyncio.TaskGroup() as readers:
+                assert process.stdout is not None
+                readers.create_task(_lines(process.stdout, lambda line: self._on_status(place.index, line)))
+                if process.stderr is not None and self._on_log is not None:
+                    readers.create_task(_lines(process.stderr, self._on_log))
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def _lines(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
+    while line := await stream.readline():
+        take(line)

@@ -1,0 +1,318 @@
+"""Receive → handle → settle: what one worker process does with the messages it is given.
+
+Each consumer has one delivery in hand and takes the next only when that one is settled, so the broker is the only
+queue. Always store first, then acknowledge: a crash in between gives a repetition, which the store recognises, and
+never a loss. A delivery that the broker took back in the meantime joins the job that is still running for its task
+id instead of starting it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from scraper.deadline import Deadline
+from scraper.errors import DeliveryLost, Permanent, ScraperError
+from scraper.events import Observe, TaskFault, TaskReceived, TaskSettled, current_task
+from scraper.models import Done, Extraction, Hold, Outcome, Park, ParkReason, Result, Retry, Task
+from scraper.patience import until_available
+from scraper.ports import Broker, Consumer, Delivery, Message, Store
+from scraper.rows import body_id, done_row, parked_row
+from scraper.settle import seen_before, settle
+from scraper.trace import Trace
+
+T = TypeVar("T")
+
+HAND_BACK_SECONDS = 3.0
+"""How long a stopping worker tries to hand back what it could not finish; the broker redelivers the rest."""
+
+
+class Pipeline(Protocol):
+    """Everything between a queue body and validated data."""
+
+    def decode(self, body: bytes) -> Task:
+        """The task that `body` asks for; raises Permanent."""
+        ...
+
+    async def run(self, task: Task, *, deadline: Deadline, trace: Trace, suspect: bool) -> Extraction:
+        """Validated data, or an error of `scraper.errors`. `suspect`: workers may have died holding this task."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one delivery may cost."""
+
+    max_attempts: int = 5
+    task_deadline_seconds: float = 900.0
+    hold_limit_seconds: float = 600.0
+    drain_seconds: float = 30.0
+    suspect_after_returns: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One task being worked on, whichever deliveries wait for it. Its result: None once done, else what went wrong."""
+
+    identity: tuple[str, int]
+    trace: Trace
+    task: asyncio.Task[Exception | None]
+
+
+class Worker:
+    """The consumers of one process. `run` returns when it was told to stop and has settled what it had in hand."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        broker: Broker,
+        store: Store,
+        consumers: int = 3,
+        limits: Limits = Limits(),
+        render_result: Callable[[Result], bytes] | None = None,
+        observe: Observe,
+    ) -> None:
+        """With `render_result`, each done result is also published to the results queue."""
+        self._pipeline = pipeline
+        self._broker = broker
+        self._store = store
+        self._consumers = consumers
+        self._limits = limits
+        self._render_result = render_result
+        self._observe = observe
+        self._jobs: dict[str, _Job] = {}
+        self._receiving: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.in_hand = 0  # deliveries received and not yet settled
+
+    async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
+        """Work until `stop`, then drain; on `stop_now` hand everything back at once.
+
+        The order keeps the broker's connection alive: consumers are cancelled, jobs finish, their deliveries are
+        settled, and only then channels close.
+        """
+        async with AsyncExitStack() as stack:
+            tasks = [await stack.enter_async_context(self._broker.consumer()) for _ in range(self._consumers)]
+            dead_letters = await stack.enter_async_context(self._broker.consumer("parked"))
+            loops = {asyncio.create_task(self._consume(each, self._handle)) for each in tasks}
+            loops.add(asyncio.create_task(self._consume(dead_letters, self._keep_dead_letter)))
+            try:
+                await _first(loops, stop, stop_now)
+                self._stopping = True
+                for consumer in (*tasks, dead_letters):
+                    await consumer.stop()
+                await self._drain(loops, stop_now)
+            finally:
+                await _cancelled(loops)
+                await _cancelled([job.task for job in self._jobs.values()])
+            for loop in loops:
+                if not loop.cancelled():
+                    loop.result()  # a consumer that ended by itself met a bug: let the process say so
+
+    async def _drain(self, loops: set[asyncio.Task[None]], stop_now: asyncio.Event) -> None:
+        for loop in self._receiving:
+            loop.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain_seconds):
+                while not stop_now.is_set() and (busy := {loop for loop in loops if not loop.done()}):
+                    await _first(busy, stop_now)
+
+    async def _consume(self, consumer: Consumer, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+        this = asyncio.current_task()
+        assert this is not None
+        while not self._stopping:
+            self._receiving.add(this)
+            try:
+                delivery = await consumer.receive()
+            finally:
+                self._receiving.discard(this)
+            self.in_hand += 1
+            try:
+                await handle(delivery)
+            except asyncio.CancelledError:
+                await _hand_back(delivery)
+                raise
+            finally:
+                self.in_hand -= 1
+
+    async def _handle(self, delivery: Delivery) -> None:
+        message, trace = delivery.message, Trace(clock=asyncio.get_running_loop().time)
+        try:
+            task = self._pipeline.decode(message.body)
+        except Permanent as error:
+            await self._park_unread(delivery, Park(error.reason, str(error)), trace)
+            return
+        current_task.set(task.task_id)
+        self._observe(TaskReceived(task.task_id, message.attempts + 1, delivery.returns))
+        error_or_none, trace = await self._run_once(task, delivery, trace)
+        outcome: Outcome = Done()
+        if error_or_none is not None:
+            outcome = settle(error_or_none, attempts=message.attempts, max_attempts=self._limits.max_attempts)
+        if isinstance(outcome, Park):
+            taken = outcome.reason is ParkReason.DUPLICATE_ID
+            await self._park(body_id(message.body) if taken else task.task_id, task, message, outcome, trace)
+        await self._settle(delivery, task.task_id, outcome, trace)
+
+    async def _run_once(self, task: Task, delivery: Delivery, trace: Trace) -> tuple[Exception | None, Trace]:
+        """Run the task, or join the job that runs it already."""
+        identity = (task.content_sha256, delivery.message.submission)
+        while (job := self._jobs.get(task.task_id)) is not None and job.identity != identity:
+            await asyncio.wait([job.task])
+        if job is None:
+            work = asyncio.create_task(self._work(task, delivery, trace))
+            job = self._jobs[task.task_id] = _Job(identity, trace, work)
+            work.add_done_callback(lambda _: self._jobs.pop(task.task_id))
+        try:
+            return await asyncio.shield(job.task), job.trace
+        except asyncio.CancelledError:
+            job.task.cancel()  # only stopping cancels consumers, and whoever joined stops as well
+            raise
+
+    async def _work(self, task: Task, delivery: Delivery, trace: Trace) -> Exception | None:
+        message = delivery.message
+        standing = await self._with_store(lambda: self._store.find(task.task_id))
+        match seen_before(standing, content_sha256=task.content_sha256, submission=message.submission):
+            case "stored":
+                return None
+            case "duplicate":
+                return Permanent(ParkReason.DUPLICATE_ID, f"task_id {task.task_id!r} is done with other content")
+        if task.expires_at is not None and task.expires_at <= datetime.now(UTC):
+            return Permanent(ParkReason.EXPIRED, f"expires_at {task.expires_at.isoformat()} has passed")
+        try:
+            extraction = await self._extraction(
+                task, trace, suspect=delivery.returns >= self._limits.suspect_after_returns
+            )
+        except ScraperError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 one broken page must not stop the rest
+            self._observe(TaskFault(type(error).__name__, _where(error)))
+            return error
+        await self._save_done(task, message, extraction, trace)
+        return None
+
+    async def _extraction(self, task: Task, trace: Trace, *, suspect: bool) -> Extraction:
+        deadline = Deadline(
+            work_seconds=self._limits.task_deadline_seconds,
+            hold_seconds=self._limits.hold_limit_seconds,
+            now=asyncio.get_running_loop().time(),
+        )
+        return await self._pipeline.run(task, deadline=deadline, trace=trace, suspect=suspect)
+
+    async def _save_done(self, task: Task, message: Message, extraction: Extraction, trace: Trace) -> None:
+        trace.enter("store")
+        result = done_row(task, message, extraction, trace, finished_at=datetime.now(UTC))
+        await self._with_store(lambda: self._store.save(result))
+        if self._render_result is not None:
+            line = self._render_result(result)
+            await until_available("broker", lambda: self._broker.publish_result(line), observe=self._observe)
+
+    async def _park(self, row_id: str, task: Task | None, message: Message, park: Park, trace: Trace) -> None:
+        trace.enter("store")
+        result, remains = parked_row(row_id, task, message, park, trace, finished_at=datetime.now(UTC))
+        await self._with_store(lambda: self._store.save(result, remains))
+
+    async def _park_unread(self, delivery: Delivery, park: Park, trace: Trace) -> None:
+        """Park a body that is no task, under the id it came with unless that one is taken."""
+        message = delivery.message
+        row_id = message.task_id
+        standing = await self._with_store(lambda: self._store.find(row_id)) if row_id else None
+        if not row_id or (standing is not None and standing.status == "done"):
+            row_id = body_id(message.body)
+        await self._park(row_id, None, message, park, trace)
+        await self._settle(delivery, row_id, park, trace)
+
+    async def _keep_dead_letter(self, delivery: Delivery) -> None:
+        """Park what the broker gave up delivering, unless its task was done after all."""
+        message, trace = delivery.message, Trace(clock=asyncio.get_running_loop().time)
+        park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
+        try:
+            task = self._pipeline.decode(message.body)
+        except Permanent:
+            await self._park_unread(delivery, park, trace)
+            return
+        standing = await self._with_store(lambda: self._store.find(task.task_id))
+        seen = seen_before(standing, content_sha256=task.content_sha256, submission=message.submission)
+        row_id = body_id(message.body) if seen == "duplicate" else task.task_id
+        if seen != "stored":
+            await self._park(row_id, task, message, park, trace)
+        await self._settle(delivery, row_id, Done() if seen == "stored" else park, trace)
+
+    async def _settle(self, delivery: Delivery, task_id: str, outcome: Outcome, trace: Trace) -> None:
+        try:
+            await until_available("broker", lambda: _move(delivery, outcome), observe=self._observe)
+        except DeliveryLost:
+            self._observe(_story(task_id, "lost", outcome, delivery, trace))
+        else:
+            self._observe(_story(task_id, _LABELS[type(outcome)], outcome, delivery, trace))
+
+    async def _with_store(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await until_available("store", operation, observe=self._observe)
+
+
+async def _move(delivery: Delivery, outcome: Outcome) -> None:
+    attempts = delivery.message.attempts
+    match outcome:
+        case Retry(after_seconds=seconds):
+            await delivery.move(delay_seconds=seconds, attempts=attempts + 1)
+        case Hold(after_seconds=seconds):
+            await delivery.move(delay_seconds=seconds, attempts=attempts)
+        case _:
+            await delivery.ack()
+
+
+async def _hand_back(delivery: Delivery) -> None:
+    with suppress(ScraperError, TimeoutError):
+        async with asyncio.timeout(HAND_BACK_SECONDS):
+            await delivery.move(delay_seconds=0, attempts=delivery.message.attempts)
+
+
+_Label = Literal["done", "retry", "hold", "park", "lost"]
+_LABELS: dict[type[Outcome], _Label] = {Done: "done", Retry: "retry", Hold: "hold", Park: "park"}
+
+
+def _story(task_id: str, label: _Label, outcome: Outcome, delivery: Delivery, trace: Trace) -> TaskSettled:
+    return TaskSettled(
+        task_id=task_id,
+        outcome=label,
+        reason="" if isinstance(outcome, Done) else str(outcome.reason),
+        attempts=delivery.message.attempts + 1,
+        calls=trace.calls,
+        prompt_tokens=trace.usage.prompt_tokens,
+        completion_tokens=trace.usage.completion_tokens,
+        cached_tokens=trace.usage.cached_tokens,
+        timings=trace.timings(),
+        total_s=round(trace.total_seconds, 4),
+    )
+
+
+def _where(error: Exception) -> str:
+    """The innermost place of a traceback, without its text."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return "?"
+    return f"{Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
+
+
+async def _first(tasks: Iterable[asyncio.Task[None]], *events: asyncio.Event) -> None:
+    """Until one of `tasks` has ended or one of `events` is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait([*tasks, *waits], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancelled(waits)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[T]]) -> None:
+    """Cancel `tasks` once and wait until they have ended, whatever they end with."""
+    for task in (tasks := list(tasks)):
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
