@@ -1,0 +1,176 @@
+"""The file behind the results store: opening it, creating its tables, refusing what it cannot work with.
+
+The tables begin with `results_` and have their version in a table of their own, so that the embedded queue can live
+in the same file. Counts are kept by triggers: a progress panel asks for them every second, and counting a million
+rows takes longer than that. Whoever deletes rows, by SQL too, leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from scraper.errors import Misconfigured, Unavailable
+from scraper.store.sqlite_thread import primary_code, unavailable
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE results_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE results_rows (
+    seq INTEGER PRIMARY KEY,               -- order of first arrival; kept when the row is replaced
+    task_id TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('done', 'parked')),
+    content_sha256 TEXT NOT NULL,
+    submission INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,          -- microseconds since 1970, UTC
+    host TEXT,
+    url TEXT,
+    reason TEXT,
+    error TEXT,
+    model TEXT,
+    attempts INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    data TEXT,                             -- JSON from here on; NULL for null and for empty
+    fields TEXT,
+    unsupported TEXT,
+    cut TEXT,
+    timings TEXT,
+    metadata TEXT
+);
+-- Age for pruning; the others cover parked rows alone, which are few and are what people search.
+CREATE INDEX results_by_age ON results_rows (finished_at);
+CREATE INDEX results_parked ON results_rows (status) WHERE status = 'parked';
+CREATE INDEX results_parked_by_reason ON results_rows (reason, finished_at) WHERE status = 'parked';
+CREATE INDEX results_parked_by_host ON results_rows (host, finished_at) WHERE status = 'parked';
+
+CREATE TABLE results_remains (
+    seq INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    page BLOB,                             -- zlib
+    answer TEXT
+);
+
+CREATE TABLE results_submitted (
+    task_id TEXT PRIMARY KEY,
+    submitted_at INTEGER NOT NULL          -- microseconds since 1970, UTC
+) WITHOUT ROWID;
+
+CREATE TABLE results_counts (status TEXT, reason TEXT, n INTEGER NOT NULL, PRIMARY KEY (status, reason)) WITHOUT ROWID;
+
+CREATE TRIGGER results_row_added AFTER INSERT ON results_rows BEGIN
+    INSERT INTO results_counts VALUES (new.status, ifnull(new.reason, ''), 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER results_row_replaced AFTER UPDATE OF status, reason ON results_rows BEGIN
+    UPDATE results_counts SET n = n - 1 WHERE status = old.status AND reason = ifnull(old.reason, '');
+    INSERT INTO results_counts VALUES (new.status, ifnull(new.reason, ''), 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    DELETE FROM results_remains WHERE new.status = 'done' AND seq = new.seq;
+END;
+CREATE TRIGGER results_row_removed AFTER DELETE ON results_rows BEGIN
+    UPDATE results_counts SET n = n - 1 WHERE status = old.status AND reason = ifnull(old.reason, '');
+    DELETE FROM results_remains WHERE seq = old.seq;
+END;
+"""
+
+_FIX = {
+    sqlite3.SQLITE_NOTADB: "is not an SQLite database; name another file, or move this one away",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore it from a backup, or rescue it with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file in a folder that this user may write to",
+    sqlite3.SQLITE_READONLY: "cannot be written; give this user write permission for the file and its folder",
+    sqlite3.SQLITE_PERM: "cannot be written; give this user write permission for the file and its folder",
+    sqlite3.SQLITE_AUTH: "cannot be written; give this user write permission for the file and its folder",
+}
+
+
+def open_database(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connection:
+    """A connection that is ready to work: write-ahead log, full sync, tables as this version knows them.
+
+    Raises Misconfigured, naming RESULTS_URL, for what only the owner can put right; Unavailable for what passes.
+    """
+    _check_place(path, create=create)
+    try:
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=64)
+        try:
+            _use_write_ahead_log(connection, path, deadline=time.monotonic() + busy_seconds)
+            connection.execute("PRAGMA synchronous = FULL")
+            _prepare_tables(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise _at_the_door(error, path) from error
+    return connection
+
+
+def _check_place(path: Path, *, create: bool) -> None:
+    if not create and not path.exists():
+        raise Misconfigured(f"RESULTS_URL: there is no database {path}; run a worker first, or correct the path")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = f"the folder of {path} cannot be created ({error.strerror}); create it, or name another path"
+        raise Misconfigured(f"RESULTS_URL: {fix}") from error
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, path: Path, *, deadline: float) -> None:
+    """The switch is made once per file; SQLite does not wait its turn when two processes make it together."""
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+            continue
+        if mode == "wal":
+            return
+        fix = "its file system has no shared memory for a write-ahead log; put it on a local disk"
+        raise Misconfigured(f"RESULTS_URL: {path}: {fix}")
+
+
+def _prepare_tables(connection: sqlite3.Connection, path: Path) -> None:
+    if (version := _version(connection)) is None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection) is None:  # no other process was faster
+                for statement in _statements(_SCHEMA):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO results_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        version = _version(connection)
+    if version != SCHEMA_VERSION:
+        fix = f"was written by a newer scraper (version {version}, this one knows {SCHEMA_VERSION}); update scraper, or name another file"  # noqa: E501
+        raise Misconfigured(f"RESULTS_URL: {path} {fix}")
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'results_meta'").fetchone():
+        return None
+    row = connection.execute("SELECT value FROM results_meta WHERE key = 'schema_version'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def _statements(script: str) -> list[str]:
+    """`script` cut where a statement is complete: `executescript` would commit the transaction it runs in."""
+    statements, start = [], 0
+    for end, character in enumerate(script, 1):
+        if character == ";" and sqlite3.complete_statement(script[start:end]):
+            statements.append(script[start:end])
+            start = end
+    return statements
+
+
+def _at_the_door(error: sqlite3.Error, path: Path) -> Misconfigured | Unavailable:
+    fix = _FIX.get(primary_code(error))
+    if fix is not None:
+        return Misconfigured(f"RESULTS_URL: {path} {fix} ({error})")
+    return unavailable(error, path) or Misconfigured(f"RESULTS_URL: {path}: {error}")
