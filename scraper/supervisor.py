@@ -1,8 +1,7 @@
 """Worker processes under one supervisor.
 
-Each worker holds the read end of a lifeline: a line on it says what to do (`drain`, `now`), its end says that the
-supervisor is gone, and then the worker drains as well. On its standard output a worker tells its tally. A worker
-that ends unasked is started again, with backoff; one that refuses its configuration stops the run.
+A worker that ends unasked is started again, with backoff; one that refuses its configuration stops the run. How the
+two talk is in `lifeline`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scraper.events import Observe, WorkerRestarted
-
-EXIT_MISCONFIGURED = 78
-"""What a worker exits with when starting it again cannot help (EX_CONFIG of sysexits.h)."""
-
-DRAIN, NOW = b"drain\n", b"now\n"
+from scraper.lifeline import DRAIN, EXIT_MISCONFIGURED, NOW, Stop
 
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -59,17 +54,17 @@ class Supervisor:
         self._stopping = False
         self.refused = False  # a worker found its configuration wrong
 
-    async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
-        """Until `stop` or `stop_now` is set, or a worker refuses its configuration; then until all have ended."""
+    async def run(self, stop: Stop) -> None:
+        """Until told to `stop`, or until a worker refuses its configuration; then until all have ended."""
         async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(self._keep(place, stop)) for place in self._places]
-            waits = [group.create_task(event.wait()) for event in (stop, stop_now)]
+            keepers = [group.create_task(self._keep(place, stop.drain)) for place in self._places]
+            waits = [group.create_task(event.wait()) for event in (stop.drain, stop.now)]
             either: list[asyncio.Task[Any]] = [*waits, *keepers]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
-            stop.set()
-            self._tell(NOW if stop_now.is_set() else DRAIN)
-            await self._ended(keepers, stop_now)
+            stop.drain.set()
+            self._tell(NOW if stop.now.is_set() else DRAIN)
+            await self._ended(keepers, stop.now)
             for wait in waits:
                 wait.cancel()
 
