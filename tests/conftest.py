@@ -1,0 +1,31 @@
+"""Shared by all tests: a real RabbitMQ, and `@pytest.mark.virtual_time` for tests on the virtual-time event loop."""
+
+import asyncio
+
+import pytest
+
+from scraper.testing.clock import VirtualTimeLoop
+from tests.rabbitmq import PrivateNode
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "virtual_time: time jumps to the next timer when nothing is ready")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual_time": VirtualTimeLoop}
+    return {"real_time": asyncio.SelectorEventLoop}
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node():
+    """One private broker node, shared by all tests. Those that kill, freeze or restart one start their own."""
+    with PrivateNode() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq_node):
+    """Where a real RabbitMQ listens. Shared: give each test a namespace of its own."""
+    return rabbitmq_node.url
