@@ -1,0 +1,357 @@
+"""From a URL to a decoded page: politely, safely, and with an end.
+
+Every hop of a redirect goes the same way as the first: address policy → robots.txt of its origin → turn of its host
+(once per host and page) → request. What may be dialled is decided in `addresses`, whose turn it is in `host_turns`,
+what an answer means in `responses`, what is a page in `content_types`; here they are put in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from sqlite3 import Error as SqliteError
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from scraper import __version__
+from scraper.errors import Held, Permanent, Transient
+from scraper.models import Page, ParkReason
+from scraper.pipeline import robots
+from scraper.pipeline.addresses import check_host, check_port, check_scheme
+from scraper.pipeline.charset import decode
+from scraper.pipeline.content_types import SNIFF_BYTES, Kind, NotAPage, charset_of, kind_of
+from scraper.pipeline.host_turns import HostTurns
+from scraper.pipeline.responses import concerns_the_host, location_of, pause_of
+from scraper.pipeline.unpack import ACCEPT_ENCODING, Broken, TooMuch, UnknownEncoding, Unpacker
+from scraper.pipeline.wire import Resolve, SystemResolver, Wire
+from scraper.trace import Trace
+
+T = TypeVar("T")
+
+USER_AGENT = f"scraper/{__version__}"
+MAX_BYTES = 5 * 1024 * 1024
+MAX_REDIRECTS = 10
+"""What the Fetch standard allows is 20; a page behind more than 10 is a trap or a mistake."""
+MAX_URL_CHARACTERS = 8192
+ROBOTS_TIMEOUT_SECONDS = 15.0
+TURNS_BUSY_SECONDS = 60.0
+"""How long to leave a page whose host's turn cannot be read."""
+DECODE_ON_LOOP_BYTES = 256 * 1024
+"""Larger bodies are decoded in a thread, as they are cleaned in one."""
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One page's way through redirects."""
+
+    trace: Trace
+    limit: asyncio.Timeout
+    host: str = ""
+    hosts: set[str] = field(default_factory=set)  # whose turn was taken
+    seen: set[tuple[str, str]] = field(default_factory=set)  # URL and cookies
+    cookies: httpx.Cookies | None = None  # kept along the way, because some sites redirect until theirs comes back
+
+
+class Fetcher:
+    """Fetches pages for one worker process. Use as an async context manager; safe for many pages at once."""
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        timeout_seconds: float = 30.0,
+        max_bytes: int = MAX_BYTES,
+        delay_seconds: float = 1.0,
+        user_agent: str = USER_AGENT,
+        obey_robots: bool = True,
+        allow_private_addresses: bool = False,
+        max_turn_wait_seconds: float = 5.0,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`timeout_seconds` is for the whole page, redirects included and waiting for turns not.
+
+        `max_bytes` counts unpacked bytes. `resolve` and `tls` replace the system's resolver and trusted certificates,
+        `clock` the event loop's; it has to be one that all processes with the same `run_dir` share.
+        """
+        self._run_dir = run_dir
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._delay_seconds = delay_seconds
+        self._obey_robots = obey_robots
+        self._allow_private = allow_private_addresses
+        self._max_turn_wait_seconds = max_turn_wait_seconds
+        self._resolve = resolve
+        self._tls = tls
+        self._clock = clock
+        self._user_agent = user_agent
+        self._headers = {
+            "User-Agent": user_agent,
+            "Accept": "text/html,application/xhtml+xml,text/plain;q=0.9,*/*;q=0.1",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "Connection": "close",
+        }
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Raises Misconfigured if the run directory cannot be used."""
+        clock = self._clock or asyncio.get_running_loop().time
+        async with AsyncExitStack() as stack:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-turns")
+            stack.callback(self._thread.shutdown)
+            self._turns = await self._in_thread(partial(HostTurns, self._run_dir / "host_turns.sqlite", clock=clock))
+            stack.push_async_callback(self._in_thread, self._turns.close)
+            resolve = self._resolve
+            if resolve is None:
+                resolve = SystemResolver()
+                stack.callback(resolve.close)
+            self._wire = Wire(resolve=resolve, allow_private_addresses=self._allow_private, tls=self._tls)
+            stack.push_async_callback(self._wire.aclose)
+            self._robots = robots.Robots(self._ask_for_robots, user_agent=self._user_agent, clock=clock)
+            stack.push_async_callback(self._robots.close)
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._exit.aclose()
+
+    async def fetch(self, url: str, *, trace: Trace) -> Page:
+        """The page at `url`, decoded.
+
+        Raises Held if its host's turn is too far away, Transient if another attempt may succeed, Permanent if none can.
+        Messages name hosts, never page text or credentials.
+        """
+        trace.enter("fetch")
+        target = self._checked(_parsed(url))
+        limit = asyncio.timeout(self._timeout_seconds)
+        visit = _Visit(trace, limit, host=target.host)
+        try:
+            async with limit:
+                return await self._follow(target, visit)
+        except TimeoutError:
+            raise Transient(f"{visit.host}: no complete answer within {self._timeout_seconds:g} s") from None
+
+    async def _follow(self, target: httpx.URL, visit: _Visit) -> Page:
+        while True:
+            visit.host = target.host
+            visit.trace.url = str(target)
+            await self._wait_until_welcome(target, visit)
+            async with self._answer(target, visit.cookies) as response:
+                location = location_of(response.status_code, response.headers.get("location"), host=target.host)
+                if location is None:
+                    return await self._page(response, target)
+                _keep_cookies(visit, response)
+            target = self._next(target, location, visit)
+
+    def _next(self, target: httpx.URL, location: str, visit: _Visit) -> httpx.URL:
+        """Where a redirect leads, under the same policy as where it began."""
+        visit.seen.add((str(target), _cookie_header(visit.cookies, target)))
+        try:
+            following = self._checked(_parsed(location, relative_to=target))
+        except Permanent as refusal:
+            raise Permanent(refusal.reason, f"{target.host} redirects to a refused address: {refusal}") from refusal
+        if (str(following), _cookie_header(visit.cookies, following)) in visit.seen:
+            raise Permanent(ParkReason.REDIRECTS, f"{target.host}: the redirects go round in a circle")
+        if len(visit.seen) > MAX_REDIRECTS:
+            raise Permanent(ParkReason.REDIRECTS, f"{target.host}: more than {MAX_REDIRECTS} redirects")
+        return following
+
+    def _checked(self, url: httpx.URL) -> httpx.URL:
+        """`url` without fragment and with its host in its one spelling. Permanent if policy forbids to fetch it."""
+        check_scheme(url.scheme)
+        host = check_host(url.raw_host.decode("ascii"), allow_private=self._allow_private)
+        check_port(url.port, host=host)
+        if url.userinfo:
+            raise Permanent(
+                ParkReason.REFUSED_ADDRESS, f"{host}: addresses that carry a user name or password are not fetched"
+            )
+        return url.copy_with(host=host, fragment=None)
+
+    async def _wait_until_welcome(self, target: httpx.URL, visit: _Visit) -> None:
+        crawl_delay_seconds = 0.0
+        if self._obey_robots:
+            rules = await self._robots.of(_origin(target))
+            if isinstance(rules, robots.Unreachable):
+                raise Transient(f"robots.txt cannot be read: {rules.why}", after_seconds=rules.after_seconds)
+            if not rules.allows(str(target)):
+                raise Permanent(ParkReason.ROBOTS, f"{target.host}: its robots.txt asks not to fetch this page")
+            crawl_delay_seconds = rules.crawl_delay_seconds
+        if target.host not in visit.hosts:
+            await self._wait_for_turn(target.host, max(self._delay_seconds, crawl_delay_seconds), visit)
+            visit.hosts.add(target.host)
+
+    async def _wait_for_turn(self, host: str, delay_seconds: float, visit: _Visit) -> None:
+        visit.trace.enter("host_delay")
+        turn = await self._with_turns(
+            partial(self._turns.take, host, delay_seconds=delay_seconds, max_wait_seconds=self._max_turn_wait_seconds)
+        )
+        if not turn.reserved:
+            raise Held(f"{host}: its next turn is {turn.wait_seconds:.1f} s away", after_seconds=turn.wait_seconds)
+        if turn.wait_seconds > 0:
+            visit.limit.reschedule((visit.limit.when() or 0.0) + turn.wait_seconds)
+            await asyncio.sleep(turn.wait_seconds)
+        visit.trace.enter("fetch")
+
+    @asynccontextmanager
+    async def _answer(self, url: httpx.URL, cookies: httpx.Cookies | None = None) -> AsyncIterator[httpx.Response]:
+        """The site's answer if it has one: 429 and 5xx are Transient, and what they ask for is heeded by everyone."""
+        request = httpx.Request("GET", url, headers=self._headers)
+        if cookies is not None:
+            cookies.set_cookie_header(request)
+        response = await self._wire.handle_async_request(request)
+        try:
+            status = response.status_code
+            pause = pause_of(status, response.headers.get("retry-after"), now=datetime.now(UTC))
+            if pause is not None:
+                if pause > 0 and concerns_the_host(status):
+                    await self._with_turns(partial(self._turns.push, url.host, seconds=pause))
+                raise Transient(f"{url.host}: answered {status}", after_seconds=pause)
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _page(self, response: httpx.Response, target: httpx.URL) -> Page:
+        host = target.host
+        content_type = response.headers.get("content-type", "")
+        body = bytearray()
+        kind: Kind | None = None
+        try:
+            async with aclosing(_unpacked(response, max_bytes=self._max_bytes)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if kind is None and len(body) >= SNIFF_BYTES:
+                        kind = _page_kind(content_type, body, host=host)
+                        self._refuse_announced_size(response)
+        except TooMuch:
+            raise self._too_large(host) from None
+        except UnknownEncoding as error:
+            why = f"{host}: the page is packed in a way that was not asked for ({_word(str(error))})"
+            raise Permanent(ParkReason.NOT_HTML, why) from error
+        except Broken as error:
+            raise Transient(f"{host}: the answer broke off or is damaged (it cannot be unpacked)") from error
+        kind = kind or _page_kind(content_type, body, host=host)
+        text = await _decoded(bytes(body), charset_of(content_type))
+        return Page(str(target), text, is_html=kind == "html")
+
+    def _refuse_announced_size(self, response: httpx.Response) -> None:
+        """Do not read megabytes only to find out what the server has said."""
+        length = response.headers.get("content-length", "")
+        packed = response.headers.get("content-encoding")
+        if not packed and length.isdecimal() and len(length) < 20 and int(length) > self._max_bytes:
+            raise TooMuch
+
+    def _too_large(self, host: str) -> Permanent:
+        limit = f"{self._max_bytes / 1024 / 1024:.3g} MiB"
+        return Permanent(ParkReason.TOO_LARGE, f"{host}: the page is larger than {limit} (FETCH_MAX_BYTES)")
+
+    async def _ask_for_robots(self, origin: str) -> robots.Answer:
+        """RFC 9309, 2.3.1: 4xx, endless redirects and refused addresses mean «none»; 5xx and silence mean «unknown»."""
+        url = httpx.URL(f"{origin}/robots.txt")
+        seconds = min(ROBOTS_TIMEOUT_SECONDS, self._timeout_seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._robots_at(url)
+        except TimeoutError:
+            return robots.Unreachable(f"{url.host}: no complete answer within {seconds:g} s")
+        except Transient as error:
+            return robots.Unreachable(str(error), max(error.after_seconds, robots.UNREACHABLE_SECONDS))
+        except Permanent:
+            return robots.Missing()
+
+    async def _robots_at(self, url: httpx.URL) -> robots.Answer:
+        for _ in range(robots.MAX_REDIRECTS + 1):
+            async with self._answer(url) as response:
+                location = location_of(response.status_code, response.headers.get("location"), host=url.host)
+                if location is None:
+                    return robots.Found(await _beginning(response, max_bytes=robots.MAX_BYTES))
+            url = self._checked(_parsed(location, relative_to=url))
+        return robots.Missing()
+
+    async def _with_turns(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._in_thread(work)
+        except SqliteError as error:
+            why = f"RUN_DIR: the table of host turns cannot be used now ({error})"
+            raise Held(why, after_seconds=TURNS_BUSY_SECONDS) from error
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _parsed(url: str, *, relative_to: httpx.URL | None = None) -> httpx.URL:
+    """Raises Permanent for what is no URL."""
+    text = url.strip()
+    if len(text) > MAX_URL_CHARACTERS:
+        raise Permanent(ParkReason.REFUSED_ADDRESS, f"the address is longer than {MAX_URL_CHARACTERS} characters")
+    try:
+        return httpx.URL(text) if relative_to is None else relative_to.join(text)
+    except (httpx.InvalidURL, ValueError) as error:  # idna's errors are ValueErrors
+        raise Permanent(ParkReason.REFUSED_ADDRESS, "the address is malformed") from error
+
+
+def _origin(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def _keep_cookies(visit: _Visit, response: httpx.Response) -> None:
+    if "set-cookie" in response.headers:
+        visit.cookies = visit.cookies or httpx.Cookies()
+        visit.cookies.extract_cookies(response)
+
+
+def _cookie_header(cookies: httpx.Cookies | None, url: httpx.URL) -> str:
+    if cookies is None:
+        return ""
+    request = httpx.Request("GET", url)
+    cookies.set_cookie_header(request)
+    return str(request.headers.get("cookie", ""))
+
+
+def _page_kind(content_type: str, body: bytearray, *, host: str) -> Kind:
+    kind = kind_of(content_type, bytes(body[:SNIFF_BYTES]))
+    if isinstance(kind, NotAPage):
+        raise Permanent(ParkReason.NOT_HTML, f"{host}: not a web page but {kind.what}")
+    return kind
+
+
+async def _unpacked(response: httpx.Response, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    unpacker = Unpacker(response.headers.get("content-encoding", ""), max_bytes=max_bytes)
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:
+        for piece in unpacker.feed(chunk):
+            yield piece
+    unpacker.finish()
+
+
+async def _beginning(response: httpx.Response, *, max_bytes: int) -> bytes:
+    """The body up to `max_bytes`, or up to where it makes no sense any more."""
+    body = bytearray()
+    try:
+        async with aclosing(_unpacked(response, max_bytes=max_bytes)) as pieces:
+            async for piece in pieces:
+                body += piece
+    except (TooMuch, Broken, UnknownEncoding):
+        pass
+    return bytes(body)
+
+
+async def _decoded(body: bytes, charset: str | None) -> str:
+    if len(body) <= DECODE_ON_LOOP_BYTES:
+        return decode(body, header_charset=charset)
+    return await asyncio.to_thread(decode, body, header_charset=charset)
+
+
+def _word(text: str) -> str:
+    return "".join(character for character in text[:30] if character.isalnum() or character in "-_ ")
