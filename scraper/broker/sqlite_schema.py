@@ -1,0 +1,170 @@
+"""The tables of the embedded queue, and how its file is opened.
+
+A message is one small row that changes hands, and beside it the body, which is written once and never touched again.
+Three partial indexes, one per state, hold exactly the rows that somebody looks for, so that taking one of a million
+costs no more than taking one of a thousand. Depths are kept by triggers, never counted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from scraper.errors import Misconfigured, ScraperError, Unavailable
+
+SCHEMA_VERSION = 1
+
+READY, WAITING, LEASED = 0, 1, 2
+
+_TABLES = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS queue_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS queue_names (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    dead_letters INTEGER            -- the queue for what was delivered too often
+);
+CREATE TABLE IF NOT EXISTS queue_messages (
+    id INTEGER PRIMARY KEY,         -- its place: the smaller, the older
+    queue INTEGER NOT NULL,
+    state INTEGER NOT NULL,         -- 0 ready, 1 waiting, 2 leased
+    urgency INTEGER NOT NULL,       -- 0 high, 1 normal
+    attempts INTEGER NOT NULL,
+    returns INTEGER NOT NULL DEFAULT 0,
+    submission INTEGER NOT NULL,
+    due REAL,                       -- waiting: until then, on the queue's clock
+    owner BLOB,                     -- leased: by whom
+    token BLOB,                     -- leased: which of its leases
+    task_id TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS queue_ready ON queue_messages (queue, urgency, id) WHERE state = 0;
+CREATE INDEX IF NOT EXISTS queue_waiting ON queue_messages (due) WHERE state = 1;
+CREATE INDEX IF NOT EXISTS queue_leased ON queue_messages (owner) WHERE state = 2;
+CREATE TABLE IF NOT EXISTS queue_bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS queue_depths (
+    queue INTEGER NOT NULL, state INTEGER NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (queue, state)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS queue_owners (
+    owner BLOB PRIMARY KEY,         -- one per broker object of a process
+    queue INTEGER NOT NULL,         -- the tasks queue its consumers are on
+    consumers INTEGER NOT NULL,
+    until REAL NOT NULL,            -- all its leases run until then, on the queue's clock
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    pid_namespace TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS queue_results (id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, line BLOB NOT NULL);
+CREATE TRIGGER IF NOT EXISTS queue_message_came AFTER INSERT ON queue_messages BEGIN
+    UPDATE queue_depths SET messages = messages + 1 WHERE queue = new.queue AND state = new.state;
+END;
+CREATE TRIGGER IF NOT EXISTS queue_message_moved AFTER UPDATE OF queue, state ON queue_messages BEGIN
+    UPDATE queue_depths SET messages = messages - 1 WHERE queue = old.queue AND state = old.state;
+    UPDATE queue_depths SET messages = messages + 1 WHERE queue = new.queue AND state = new.state;
+END;
+CREATE TRIGGER IF NOT EXISTS queue_message_went AFTER DELETE ON queue_messages BEGIN
+    UPDATE queue_depths SET messages = messages - 1 WHERE queue = old.queue AND state = old.state;
+    DELETE FROM queue_bodies WHERE id = old.id;
+END;
+INSERT OR IGNORE INTO queue_meta VALUES ('schema_version', {version});
+COMMIT;
+"""
+
+_WAL_LIMIT_BYTES = 64 << 20  # what a burst leaves behind on disk at most
+_COMES_AND_GOES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
+    """A connection in autocommit mode to the queue in `path`, made where it does not exist.
+
+    Raises Misconfigured for what the owner has to put right and Unavailable for what passes by itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _misconfigured(path, f"its folder cannot be made ({error.strerror})") from error
+    if path.is_dir():
+        raise _misconfigured(path, "it is a folder")
+    try:
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    except sqlite3.Error as error:
+        raise opening_error(path, error) from error
+    try:
+        _check_version(path, connection)
+        _write_ahead(path, connection, busy_seconds=busy_seconds)
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk there
+        connection.execute("PRAGMA secure_delete = OFF")  # some builds overwrite what they delete: twice the writing
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        _create(connection)
+        _check_version(path, connection)  # another process may have been first
+    except sqlite3.Error as error:
+        connection.close()
+        raise opening_error(path, error) from error
+    except ScraperError:
+        connection.close()
+        raise
+    return connection
+
+
+def opening_error(path: Path, error: sqlite3.Error) -> ScraperError:
+    """What an error at start-up means to the owner."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in _COMES_AND_GOES:
+        return away(path, error)
+    if code == sqlite3.SQLITE_NOTADB:
+        return _misconfigured(path, "the file is not an SQLite database")
+    return _misconfigured(path, str(error))
+
+
+def away(path: Path, error: sqlite3.Error) -> Unavailable:
+    """What an error later means: nothing has changed, and trying again may help."""
+    return Unavailable(f"the queue in {path} cannot be used now: {error}")
+
+
+def _misconfigured(path: Path, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"the queue in {path} cannot be opened: {why}. Set BROKER_URL=sqlite:///PATH to a file on a local disk that "
+        "this user may write (a new one is made where there is none), or to amqp://… for RabbitMQ"
+    )
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'queue_meta'").fetchone():
+        return
+    row = connection.execute("SELECT value FROM queue_meta WHERE key = 'schema_version'").fetchone()
+    if row is not None and row[0] != SCHEMA_VERSION:
+        raise Misconfigured(
+            f"the queue in {path} was written by a newer scraper (queue version {row[0]}, this one knows "
+            f"{SCHEMA_VERSION}). Upgrade scraper, or set BROKER_URL=sqlite:///PATH to another file; nothing was changed"
+        )
+
+
+def _write_ahead(path: Path, connection: sqlite3.Connection, *, busy_seconds: float) -> None:
+    """Switch to write-ahead logging. While several processes do so at once SQLite answers "locked" without waiting."""
+    give_up = time.monotonic() + busy_seconds
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+            continue
+        if mode != "wal":
+            raise _misconfigured(path, f"its file system does not allow write-ahead logging (journal mode {mode})")
+        return
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    try:
+        connection.executescript(_TABLES.format(version=SCHEMA_VERSION))
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
