@@ -168,6 +168,25 @@ def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
     return settings
 
 
+def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Settings that work but not as one may think: (name, what happens and what to change)."""
+    consumers = settings.workers * settings.concurrent_consumers_per_worker
+    line_seconds = consumers * 60.0 / settings.vllm_requests_per_minute
+    if line_seconds > settings.hold_limit:
+        message = (
+            f"{consumers} consumers at {settings.vllm_requests_per_minute:g} requests a minute wait up to "
+            f"{line_seconds:.0f} s for their turn, longer than HOLD_LIMIT={settings.hold_limit:g} s: tasks will go "
+            "back to the queue unworked; lower WORKERS or CONCURRENT_CONSUMERS_PER_WORKER, or raise the pace"
+        )
+        yield "HOLD_LIMIT", message
+    if consumers < settings.vllm_max_concurrent:
+        message = (
+            f"{settings.vllm_max_concurrent} slots but only {consumers} consumers (WORKERS × "
+            "CONCURRENT_CONSUMERS_PER_WORKER): the other slots stay empty"
+        )
+        yield "VLLM_MAX_CONCURRENT", message
+
+
 def sqlite_path(url: str) -> Path:
     """The file that a checked `sqlite:///…` URL names."""
     return Path(urlsplit(url).path.removeprefix("/"))

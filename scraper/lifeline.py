@@ -27,10 +27,14 @@ class Stop:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.now = asyncio.Event()
+        self._signalled = False
 
     def ask(self) -> None:
-        """The first asking drains, the second stops at once."""
-        (self.now if self.drain.is_set() else self.drain).set()
+        """The first signal drains, the second stops at once. What the other end of a lifeline says does not count."""
+        if self._signalled:
+            self.now.set()
+        self._signalled = True
+        self.drain.set()
 
     def on_signals(self, *signals: signal.Signals) -> None:
         """Let each of `signals` ask, for as long as the running loop lives."""

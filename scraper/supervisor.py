@@ -7,8 +7,9 @@ two talk is in `lifeline`.
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -43,13 +44,18 @@ class Supervisor:
         observe: Observe,
         on_status: Callable[[int, bytes], None],
         on_log: Callable[[bytes], None] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`on_status` gets each line of a worker's standard output; with `on_log`, it gets their stderr by line."""
+        """`on_status` gets each line of a worker's standard output; with `on_log`, it gets their stderr by line.
+
+        `environment` is added to this process' own.
+        """
         self._command = command
         self._drain_seconds = drain_seconds
         self._observe = observe
         self._on_status = on_status
         self._on_log = on_log
+        self._environment = {**os.environ, **(environment or {})}
         self._places = [_Place(index) for index in range(workers)]
         self._stopping = False
         self.refused = False  # a worker found its configuration wrong
@@ -114,7 +120,7 @@ class Supervisor:
     async def _run_one(self, place: _Place) -> int:
         stderr = None if self._on_log is None else PIPE
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE, env=self._environment
         )
         place.process = process
         try:

@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` shows it, `make test` proves it. Both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: install demo test lint bench test-pages test-vllm rabbitmq clean help
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(READY)  ## .venv with everything, exact versions
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "scraper needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## the whole path in two minutes: simulated site and model, or yours (VLLM_BASE_URL=… BROKER_URL=…)
+	@$(BIN)/python scripts/demo.py
+
+lint: $(READY)  ## format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+rabbitmq:
+	@scripts/install_rabbitmq.sh
+
+test: lint rabbitmq  ## lint, types and all tests, a real RabbitMQ included
+	$(BIN)/python -m pytest
+
+test-pages: $(READY) rabbitmq  ## real pages through both brokers: make test-pages PAGES_DIR=../shared/pages
+	@test -n "$(PAGES_DIR)" || { echo "name the folder of pages: make test-pages PAGES_DIR=…"; exit 2; }
+	PAGES_DIR="$(PAGES_DIR)" $(BIN)/python -m pytest acceptance/test_pages.py
+
+test-vllm: $(READY)  ## against a real vLLM server: make test-vllm VLLM_BASE_URL=http://localhost:8000/v1
+	@test -n "$(VLLM_BASE_URL)" || { echo "name the server: make test-vllm VLLM_BASE_URL=http://host:port/v1"; exit 2; }
+	VLLM_BASE_URL="$(VLLM_BASE_URL)" $(BIN)/python -m pytest acceptance/test_vllm.py
+
+bench: $(READY) rabbitmq  ## cost of a task beside its floor, in one run
+	$(BIN)/python benchmarks/tasks.py
+
+clean:  ## what can be made again
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,385 @@
+"""The composition root: the only file that knows concrete classes. Settings go in, running things come out.
+
+Imports stand inside the functions that need them: a worker pays in memory only for what it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scraper.config import Settings, sqlite_path, surprises, without_credentials
+from scraper.errors import Unavailable
+from scraper.events import Event, Observe, RunProgress, SettingWarning, WorkerStarted, WorkerStopped, ignore
+from scraper.lifeline import Stop, lifeline
+from scraper.models import Json, Priority, Result, Task
+from scraper.observability.logs import log_events
+from scraper.observability.tally import Tally
+from scraper.ports import Broker, Store
+from scraper.worker import Limits, Worker
+
+if TYPE_CHECKING:
+    from scraper.check import Finding
+    from scraper.export import Format
+    from scraper.llm_client import LLMClient
+    from scraper.observability.panel import Panel
+    from scraper.observability.progress import Progress
+    from scraper.pipeline import PagePipeline
+    from scraper.submit import SubmitCounts
+    from scraper.task_files import Refused
+
+
+def open_broker(settings: Settings, *, observe: Observe) -> Broker:
+    if settings.broker_url.startswith("sqlite"):
+        from scraper.broker.sqlite import SqliteBroker
+
+        return SqliteBroker(sqlite_path(settings.broker_url), namespace=settings.queue_namespace, observe=observe)
+    from scraper.broker.rabbitmq import RabbitMQBroker
+
+    return RabbitMQBroker(
+        settings.broker_urls,
+        namespace=settings.queue_namespace,
+        prefetch_count=settings.prefetch_count,
+        heartbeat_seconds=settings.broker_heartbeat,
+        results_queue=settings.results_queue,
+        observe=observe,
+    )
+
+
+def open_store(settings: Settings) -> Store:
+    from scraper.store.sqlite import SqliteStore
+
+    return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages)
+
+
+def open_llm_client(settings: Settings, *, observe: Observe) -> LLMClient:
+    from scraper.llm_client import CircuitBreaker, LLMClient, RateLimiter
+
+    limiter = RateLimiter(
+        max_concurrent=settings.vllm_max_concurrent,
+        requests_per_minute=settings.vllm_requests_per_minute,
+        breaker=CircuitBreaker(
+            threshold=settings.vllm_circuit_breaker_threshold,
+            timeout_seconds=settings.vllm_circuit_breaker_timeout,
+        ),
+        observe=observe,
+    )
+    return LLMClient(
+        settings.vllm_base_url,
+        api_key=settings.vllm_api_key.get_secret_value(),
+        model=settings.vllm_model,
+        timeout_seconds=settings.vllm_timeout,
+        max_retries=settings.vllm_max_retries,
+        base_backoff_seconds=settings.vllm_base_backoff,
+        max_backoff_seconds=settings.vllm_max_backoff,
+        temperature=settings.vllm_temperature,
+        rate_limiter=limiter,
+        observe=observe,
+    )
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterator[PagePipeline]:
+    from scraper.pipeline import PagePipeline
+    from scraper.pipeline.extract import Extractor
+    from scraper.pipeline.fetch import Fetcher
+    from scraper.pipeline.isolation import Cleaner
+
+    async with AsyncExitStack() as stack:
+        fetcher = await stack.enter_async_context(
+            Fetcher(
+                timeout_seconds=settings.fetch_timeout,
+                max_bytes=settings.fetch_max_bytes,
+                delay_seconds=settings.fetch_delay,
+                user_agent=settings.user_agent,
+                obey_robots=settings.robots,
+                allow_private_addresses=settings.allow_private_addresses,
+                run_dir=settings.run_dir,
+            )
+        )
+        client = await stack.enter_async_context(open_llm_client(settings, observe=observe))
+        extractor = Extractor(
+            client,
+            max_tokens=settings.vllm_max_tokens,
+            context_tokens=settings.vllm_context_tokens,
+            repair_rounds=settings.repair_rounds,
+            max_calls=settings.max_calls_per_task,
+        )
+        yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extractor)
+
+
+def task_decoder(settings: Settings) -> Callable[[bytes], Task]:
+    from scraper.pipeline.task import decode
+    from scraper.schemas import named_schema
+
+    return partial(
+        decode, named_schema=partial(named_schema, folder=settings.schemas_dir), max_bytes=settings.task_max_bytes
+    )
+
+
+async def work(settings: Settings) -> None:
+    """One worker process, until its supervisor or a signal says stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c reaches the whole group; the supervisor passes it on
+    tally = Tally()
+    log = log_events(level=settings.log_level, style=settings.log_format)
+
+    def observe(event: Event) -> None:
+        tally.add(event)
+        log(event)
+
+    stop = Stop()
+    stop.on_signals(signal.SIGTERM)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings))
+        broker = await stack.enter_async_context(open_broker(settings, observe=observe))
+        pipeline = await stack.enter_async_context(open_pipeline(settings, observe=observe))
+        worker = Worker(
+            pipeline,
+            broker=broker,
+            store=store,
+            consumers=settings.concurrent_consumers_per_worker,
+            limits=_limits(settings),
+            render_result=_result_line if settings.results_queue else None,
+            observe=observe,
+        )
+
+        def tell() -> bytes:
+            tally.in_hand = worker.in_hand
+            return tally.to_line()
+
+        observe(_started(settings))
+        async with lifeline(stop, tell=tell):
+            await worker.run(stop.drain, stop.now)
+        observe(
+            WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"])
+        )
+
+
+def _result_line(result: Result) -> bytes:
+    from scraper.export import as_line
+
+    return as_line(result)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_attempts=settings.max_attempts,
+        task_deadline_seconds=settings.task_deadline,
+        hold_limit_seconds=settings.hold_limit,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _started(settings: Settings) -> WorkerStarted:
+    return WorkerStarted(
+        consumers=settings.concurrent_consumers_per_worker,
+        broker=without_credentials(settings.broker_url),
+        model_server=without_credentials(settings.vllm_base_url),
+        max_concurrent=settings.vllm_max_concurrent,
+        requests_per_minute=settings.vllm_requests_per_minute,
+    )
+
+
+async def supervise(settings: Settings, *, until_empty: bool) -> tuple[bool, str]:
+    """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
+
+    Returns whether the workers could work at all, and the run in one line.
+    """
+    from scraper.observability.progress import Progress, summary
+    from scraper.supervisor import Supervisor
+
+    stop = Stop()
+    stop.on_signals(signal.SIGINT, signal.SIGTERM)
+    observe = log_events(level=settings.log_level, style=settings.log_format)
+    for setting, message in surprises(settings):
+        observe(SettingWarning(setting, message))
+    progress = Progress()
+    with _panel(until_empty=until_empty) as panel:
+        supervisor = Supervisor(
+            [sys.executable, "-m", "scraper.main", "worker"],
+            workers=settings.workers,
+            drain_seconds=settings.drain_seconds,
+            observe=observe,
+            on_status=partial(_take_status, progress),
+            on_log=panel.log if panel else None,
+            environment=_PANEL_ENVIRONMENT if panel else None,
+        )
+        async with AsyncExitStack() as stack:
+            if until_empty:
+                show = panel.show if panel else _every(PLAIN_LINE_SECONDS, observe)
+                watch = asyncio.create_task(_watch(settings, progress, stop, show=show, observe=observe))
+                stack.push_async_callback(_ended, watch)
+            await supervisor.run(stop)
+    return not supervisor.refused, summary(progress.total())
+
+
+PLAIN_LINE_SECONDS = 10.0
+READING_SECONDS = 1.0
+_PANEL_ENVIRONMENT = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "warning"}
+"""Under a live panel only what goes wrong is worth a line."""
+
+
+def _panel(*, until_empty: bool) -> AbstractContextManager[Panel | None]:
+    if not until_empty or not sys.stderr.isatty():
+        return nullcontext()
+    from scraper.observability.panel import Panel
+
+    return Panel("scraper")
+
+
+async def _watch(
+    settings: Settings, progress: Progress, stop: Stop, *, show: Callable[[RunProgress], None], observe: Observe
+) -> None:
+    """Look every second how far the run has come, and end it when nothing is left."""
+    clock = asyncio.get_running_loop().time
+    async with open_broker(settings, observe=observe) as broker:
+        while True:
+            await asyncio.sleep(READING_SECONDS)
+            with suppress(Unavailable):  # the workers say that the broker is away; counting can wait
+                depth = await broker.depth()
+                queued = depth.tasks + depth.waiting + depth.parked
+                report, over = progress.read(queued=queued, workers=settings.workers, now=clock())
+                show(report)
+                if over:
+                    stop.drain.set()
+                    return
+
+
+def _take_status(progress: Progress, worker: int, line: bytes) -> None:
+    with suppress(ValueError, KeyError):  # a line cut off by the death of its worker
+        progress.worker_says(worker, Tally.from_line(line))
+
+
+def _every(seconds: float, observe: Observe) -> Callable[[RunProgress], None]:
+    clock = asyncio.get_running_loop().time
+    due = clock() + seconds
+
+    def show(report: RunProgress) -> None:
+        nonlocal due
+        if clock() >= due:
+            due = clock() + seconds
+            observe(report)
+
+    return show
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel `task` unless it has ended; its error, if it met one, is the run's."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def submit_files(
+    settings: Settings,
+    sources: Sequence[str],
+    *,
+    schema: str | None,
+    instructions: str | None,
+    priority: Priority | None,
+    expires_at: datetime | None,
+    again: bool,
+    refused: Callable[[Refused], None],
+    progress: Callable[[SubmitCounts], None],
+) -> SubmitCounts:
+    """Put what `sources` hold into the queue."""
+    from scraper.pipeline.charset import decode as decode_page
+    from scraper.schema_source import load_schema
+    from scraper.schemas import named_schema
+    from scraper.submit import submit
+    from scraper.task_files import Defaults, TaskReader, check_sources
+
+    check_sources(sources)
+    observe = log_events(level=settings.log_level, style=settings.log_format)
+    by_name = partial(named_schema, folder=settings.schemas_dir)
+    defaults = Defaults(
+        schema=load_schema(schema, named_schema=by_name) if schema else None,
+        instructions=instructions,
+        priority=priority,
+        expires_at=expires_at,
+    )
+    reader = TaskReader(
+        decode=task_decoder(settings),
+        named_schema=by_name,
+        defaults=defaults,
+        max_task_bytes=settings.task_max_bytes,
+        decode_page=partial(decode_page, header_charset=None),
+        stdin=sys.stdin.buffer,
+    )
+    async with open_store(settings) as store, open_broker(settings, observe=observe) as broker:
+        return await submit(
+            reader.read(sources),
+            broker=broker,
+            store=store,
+            again=again,
+            refused=refused,
+            progress=progress,
+            observe=observe,
+        )
+
+
+async def export_results(
+    settings: Settings,
+    out: Path | None,
+    *,
+    format: Format,  # noqa: A002 the option's name
+    statuses: Sequence[str],
+) -> int:
+    from scraper.export import export
+
+    async with open_store(settings) as store:
+        return await export(store, out or sys.stdout.buffer, format=format, statuses=statuses)
+
+
+async def queue_status(settings: Settings) -> dict[str, Json]:
+    """What waits, what is done, and why what is parked is."""
+    async with open_store(settings) as store, open_broker(settings, observe=ignore) as broker:
+        depth = await broker.depth()
+        counts = await store.counts()
+    parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
+    return {
+        "tasks": depth.tasks,
+        "waiting": depth.waiting,
+        "consumers": depth.consumers,
+        "done": sum(count for (status, _), count in counts.items() if status == "done"),
+        "parked": sum(parked.values()),
+        "reasons": parked,
+    }
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
+    from scraper.check import Finding, look
+
+    async def broker() -> str:
+        async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=ignore) as opened:
+            depth = await opened.depth()
+        where = without_credentials(settings.broker_url)
+        return f"{where}: {depth.tasks} tasks, {depth.waiting} waiting, {depth.consumers or 0} consumers"
+
+    async def store() -> str:
+        async with open_store(settings) as opened:
+            counts = await opened.counts()
+        return f"{settings.results_url}: {sum(counts.values())} results"
+
+    async def model() -> str:
+        async with open_llm_client(settings, observe=ignore) as client:
+            served = await client.served_model()
+        return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
+
+    findings = [
+        await look("BROKER_URL", broker),
+        await look("RESULTS_URL", store),
+        await look("VLLM_BASE_URL", model),
+    ]
+    return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
+
+
+CHECK_SECONDS = 10.0

@@ -1,0 +1,111 @@
+"""The arrows of the design, kept true: a level imports only from levels below it, and neighbours never each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "scraper"
+
+LEVELS = [
+    {"main"},
+    {"app"},
+    {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
+    {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source"},
+    {"throttle", "ports"},
+    {"models", "errors", "events", "config", "deadline", "trace", "schemas"},
+]
+OUTSIDE = {"testing"}  # simulations: imported by nothing in the product
+NEAR = {  # arrows inside the lowest levels and from a part to what only it leans on
+    ("errors", "models"),
+    ("trace", "models"),
+    ("config", "errors"),
+    ("rows", "settle"),
+    ("supervisor", "lifeline"),
+    ("ports", "models"),
+    ("schemas", "models"),
+    ("schemas", "errors"),
+}
+HTTP_LIBRARIES = {"httpx", "httpx_aiohttp", "aiohttp"}
+
+
+def rooms():
+    """(room, file) of every module: the top-level name inside the package that it belongs to."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the arrows"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "scraper")
+
+
+def level_of(room):
+    base = "llm_client" if room.startswith("llm_") else room
+    return next((number for number, names in enumerate(LEVELS) if base in names), None)
+
+
+def arrows():
+    for room, path in rooms():
+        for name in imports(path):
+            if name.startswith("scraper."):
+                target = name.split(".")[1]
+                if target not in {room, "__version__"}:
+                    yield room, target, path
+
+
+def test_every_module_has_its_level():
+    unknown = {room for room, _ in rooms() if room not in OUTSIDE and level_of(room) is None}
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("room", sorted({room for room, _ in rooms()} - OUTSIDE))
+def test_arrows_point_one_way(room):
+    for source, target, path in arrows():
+        if source != room or (source, target) in NEAR:
+            continue
+        if source.startswith("llm_") and target.startswith("llm_"):
+            continue
+        assert target not in OUTSIDE, f"{path} imports a simulation"
+        assert level_of(source) < level_of(target), f"{path}: {source} may not import {target}"
+
+
+def test_simulations_share_no_code_with_the_product():
+    assert {target for source, target, _ in arrows() if source == "testing"} == set()
+
+
+def test_only_main_and_app_see_settings():
+    for room, path in rooms():
+        if room not in {"main", "app", "config"}:
+            assert "scraper.config" not in set(imports(path)), path
+
+
+def test_only_the_model_client_and_fetch_know_the_http_library():
+    for room, path in rooms():
+        if room.startswith("llm_") or room in OUTSIDE or path.stem.startswith(("fetch", "robots")):
+            continue
+        assert not HTTP_LIBRARIES & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_only_its_own_module_knows_amqp():
+    for _, path in rooms():
+        if not path.stem.startswith("rabbitmq"):
+            assert not {"aio_pika", "aiormq", "pamqp"} & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_exceptions_of_every_kind_are_caught_in_one_place_only():
+    catches = [
+        f"{path.name}"
+        for room, path in rooms()
+        if room not in OUTSIDE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
+    ]
+    assert catches == ["worker.py"]

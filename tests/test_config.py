@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import pytest
+
+from scraper.config import Settings, default_run_dir, load_settings, sqlite_path, surprises, without_credentials
+from scraper.errors import Misconfigured
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def load(**environment):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return load_settings(Path("no such file"))
+
+
+def refusal(**environment):
+    with pytest.raises(Misconfigured) as refused:
+        load(**environment)
+    return str(refused.value)
+
+
+def test_nothing_set_gives_the_owners_defaults():
+    settings = load()
+    assert (settings.vllm_max_concurrent, settings.vllm_requests_per_minute, settings.vllm_max_retries) == (2, 20, 5)
+    assert (settings.vllm_base_backoff, settings.vllm_max_backoff) == (1, 60)
+    assert (settings.vllm_circuit_breaker_threshold, settings.vllm_circuit_breaker_timeout) == (5, 60)
+    assert (settings.concurrent_consumers_per_worker, settings.prefetch_count) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VLLM_MAX_CONCURRENT", "0"),
+        ("VLLM_MAX_CONCURRENT", "1025"),
+        ("VLLM_REQUESTS_PER_MINUTE", "0.5"),
+        ("VLLM_REQUESTS_PER_MINUTE", "60001"),
+        ("VLLM_BASE_BACKOFF", "0"),
+        ("VLLM_TIMEOUT", "0"),
+        ("VLLM_TIMEOUT", "inf"),
+        ("VLLM_TIMEOUT", "soon"),
+        ("BROKER_URL", "redis://localhost"),
+        ("BROKER_URL", "sqlite:///a.db,amqp://localhost"),
+        ("RESULTS_URL", "sqlite://"),
+        ("VLLM_BASE_URL", "localhost:8000"),
+        ("ROBOTS", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+        ("QUEUE_NAMESPACE", "two words"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(name, value):
+    assert refusal(**{name: value}).startswith(f"{name}={value}: ")
+
+
+def test_every_mistake_is_named_at_once():
+    lines = refusal(VLLM_MAX_CONCURRENT="0", WORKERS="none", VLLM_MAX_CONCURENT="4").splitlines()
+    assert [line.split("=")[0].split(":")[0] for line in lines] == ["VLLM_MAX_CONCURRENT", "WORKERS", "VLLM_MAX_CONCURENT"]
+
+
+def test_a_name_that_is_nearly_a_settings_is_refused_with_the_right_one():
+    assert "did you mean VLLM_MAX_CONCURRENT?" in refusal(VLLM_MAX_CONCURENT="4")
+
+
+@pytest.mark.parametrize("name", ["VLLM_CACHE_ROOT", "VLLM_RPC_TIMEOUT", "VLLM_PORT", "PATH", "WORKER", "HOSTNAME"])
+def test_names_of_other_programs_are_ignored(name):
+    assert load(**{name: "1"}) == load()
+
+
+def test_an_unknown_key_in_the_env_file_is_refused(tmp_path):
+    env = tmp_path / ".env"
+    env.write_text("VLLM_MAX_CONCURRENCY=3\n")
+    with pytest.raises(Misconfigured, match=r"VLLM_MAX_CONCURRENCY in .*\.env: there is no such setting"):
+        load_settings(env)
+
+
+def test_the_environment_wins_over_the_env_file(tmp_path, monkeypatch):
+    env = tmp_path / ".env"
+    env.write_text("VLLM_MAX_CONCURRENT=3\nWORKERS=2\n")
+    monkeypatch.setenv("VLLM_MAX_CONCURRENT", "4")
+    settings = load_settings(env)
+    assert (settings.vllm_max_concurrent, settings.workers) == (4, 2)
+
+
+def test_a_hold_and_a_deadline_that_outlast_the_brokers_patience_are_refused():
+    assert "CONSUMER_TIMEOUT" in refusal(HOLD_LIMIT="1200")
+
+
+def test_a_first_backoff_over_the_cap_is_refused():
+    assert "VLLM_MAX_BACKOFF" in refusal(VLLM_BASE_BACKOFF="61")
+
+
+def test_secrets_are_shown_neither_in_settings_nor_in_refusals():
+    settings = load(VLLM_API_KEY="sk-secret", DASHBOARD_TOKEN="tok-secret")
+    assert "secret" not in repr(settings)
+    assert "hunter2" not in refusal(BROKER_URL="amq://me:hunter2@localhost")
+
+
+def test_several_brokers_are_a_rotation():
+    assert load(BROKER_URL="amqp://a, amqps://b").broker_urls == ("amqp://a", "amqps://b")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"), [("sqlite:///data/scraper.db", "data/scraper.db"), ("sqlite:////var/x.db", "/var/x.db")]
+)
+def test_three_slashes_are_relative_and_four_absolute(url, path):
+    assert sqlite_path(url) == Path(path)
+
+
+def test_credentials_are_masked_wherever_a_url_is_shown():
+    assert without_credentials("amqp://me:pw@h/v,amqps://x@y") == "amqp://***@h/v,amqps://***@y"
+
+
+def test_consumers_that_cannot_all_get_their_turn_are_pointed_out():
+    crowded = Settings(workers=100, vllm_requests_per_minute=10)
+    assert [name for name, _ in surprises(crowded)] == ["HOLD_LIMIT"]
+    assert list(surprises(Settings())) == []
+
+
+def test_slots_that_no_consumer_can_fill_are_pointed_out():
+    assert [name for name, _ in surprises(Settings(vllm_max_concurrent=8))] == ["VLLM_MAX_CONCURRENT"]
+
+
+def test_the_meeting_place_does_not_depend_on_how_a_process_was_started(monkeypatch):
+    before = default_run_dir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    assert default_run_dir() == before
+
+
+def _example_lines():
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        name, equals, value = line.removeprefix("# ").partition("=")
+        if equals and name.isupper() and " " not in name:
+            yield name, value
+
+
+def test_the_example_lists_every_setting_and_no_other():
+    assert {name for name, _ in _example_lines()} == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_examples_values_are_the_defaults_after_the_presets():
+    last = {}
+    for name, value in _example_lines():
+        last.setdefault(name, []).append(value)
+    machine_dependent = {"RUN_DIR", "USER_AGENT"}
+    for name, values in last.items():
+        if name in machine_dependent:
+            continue
+        written = values[-1] if name != "BROKER_URL" else values[0]
+        assert getattr(load(**{name: written}), name.lower()) == getattr(Settings(), name.lower()), name
+
+
+@pytest.mark.parametrize(
+    ("preset", "limits"), [("conservative", (1, 10)), ("balanced", (2, 20)), ("aggressive", (4, 40))]
+)
+def test_each_preset_is_ready_to_uncomment(tmp_path, preset, limits):
+    text = (ROOT / ".env.example").read_text()
+    block = text[text.index(f"# {preset}") :].split("\n\n")[0].splitlines()[1:]
+    env = tmp_path / ".env"
+    env.write_text("\n".join(line.removeprefix("# ") for line in block))
+    settings = load_settings(env)
+    assert (settings.vllm_max_concurrent, settings.vllm_requests_per_minute) == limits
+    assert list(surprises(settings)) == []
