@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
+from scraper.json_text import read_json, storable, write_json
 from scraper.models import Json, ParkReason, Remains, Result, Standing, Usage
-from scraper.store.json_text import read_json, storable, write_json
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_thread import SqliteThread
 
@@ -139,11 +139,13 @@ class SqliteStore:
         if not wanted:
             return
         query = _PAGE.format(_WHERE[wanted[0]] if len(wanted) == 1 else "")
-        last: int = await self._thread.read(lambda database: database.execute(_LAST).fetchone()[0])
-        after = 0
+        after, last = 0, await self._thread.read(lambda database: int(database.execute(_LAST).fetchone()[0]))
+
+        def next_page(database: sqlite3.Connection) -> list[tuple[int, Result]]:
+            return list(_page(database.execute(query, (after, last, PAGE_ROWS))))
+
         while after < last:
-            bounds = (after, last, PAGE_ROWS)
-            page = await self._thread.read(lambda database, bounds=bounds: list(_page(database.execute(query, bounds))))
+            page = await self._thread.read(next_page)
             if not page:
                 return
             for _, result in page:

@@ -1,4 +1,4 @@
-"""JSON as it is stored: compact, readable, and never refused, because a result that cannot be stored is lost work."""
+"""JSON as it is stored and exported: compact, readable, and never refused: a result nobody can write is lost work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ read_json = json.loads
 
 
 def write_json(value: Json) -> str:
-    """Compact JSON text that SQLite takes; NaN and infinities, which JSON does not have, become null."""
+    """Compact JSON text that encodes as UTF-8; NaN and infinities, which JSON does not have, become null."""
     try:
         text = _ENCODER.encode(value)
     except ValueError:

@@ -1,0 +1,65 @@
+"""What `--schema` may name: a JSON file, a ready-made schema, or a pydantic model."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scraper.errors import Misconfigured, Permanent
+from scraper.models import Schema
+
+_NAME = re.compile(r"[a-z0-9_-]+")
+_MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def load_schema(source: str, *, named_schema: Callable[[str], Schema]) -> Schema:
+    """The JSON Schema that `source` means: `product`, `./product.json`, or `shop.models:Product`.
+
+    A model is imported from the folder of the caller or the installed packages: code of the person who asks, which
+    is why no task may name one. Raises Misconfigured, saying what would have been right.
+    """
+    if _NAME.fullmatch(source):
+        try:
+            return named_schema(source)
+        except Permanent as error:
+            raise Misconfigured(f"--schema {source}: {error}") from error
+    if _MODEL.fullmatch(source) and not Path(source).exists():
+        return _of_model(source)
+    return _of_file(Path(source))
+
+
+def _of_file(path: Path) -> Schema:
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise Misconfigured(f"--schema {path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"--schema {path}: not UTF-8 (byte {error.start + 1})") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise Misconfigured(f"--schema {path}: not JSON: {error.msg} at {where}") from error
+    except RecursionError as error:
+        raise Misconfigured(f"--schema {path}: nested too deeply") from error
+    if not isinstance(schema, dict):
+        raise Misconfigured(f"--schema {path}: a JSON Schema is an object, this is {type(schema).__name__}")
+    return schema
+
+
+def _of_model(source: str) -> Schema:
+    module_name, _, model_name = source.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a console script does not look into the caller's folder by itself
+    try:
+        model = getattr(importlib.import_module(module_name), model_name)
+        schema: Schema = model.model_json_schema()
+    except ImportError as error:
+        raise Misconfigured(f"--schema {source}: {error}") from error
+    except AttributeError as error:
+        raise Misconfigured(f"--schema {source}: no pydantic model of that name ({error})") from error
+    except Exception as error:  # the module is somebody's program: it may raise anything
+        raise Misconfigured(f"--schema {source}: {type(error).__name__}: {error}") from error
+    return schema

@@ -1,0 +1,161 @@
+"""Putting tasks into the queue: each once, however often a file is submitted and wherever a submission broke off.
+
+A batch is looked up in the store, published, and remembered once the broker has confirmed it. A crash between the
+last two publishes a batch again at the next try, and the workers recognise the repetition; the other order could lose
+it. Reading runs ahead on a thread: a slow pipe must not keep the broker's connection from its heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from scraper.events import Observe, ignore
+from scraper.patience import until_available
+from scraper.ports import Broker, Message, Store
+from scraper.task_files import Entry, Refused
+
+BATCH_TASKS = 500
+BATCH_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitCounts:
+    """How far a submission has got. `read` = `queued` + `skipped` + `refused`."""
+
+    read: int = 0
+    queued: int = 0
+    skipped: int = 0  # done or waiting already
+    refused: int = 0
+    bytes_read: int = 0
+
+
+async def submit(
+    entries: Iterable[Entry],
+    *,
+    broker: Broker,
+    store: Store,
+    again: bool = False,
+    refused: Callable[[Refused], None],
+    progress: Callable[[SubmitCounts], None] = lambda _: None,
+    observe: Observe = ignore,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> SubmitCounts:
+    """Publish every message of `entries` that is neither done nor waiting; with `again`, every one, as newer than all.
+
+    Tells `refused` what is no task as it comes by, `progress` where it stands after each batch. While broker or store
+    are away it waits, and tells `observe`. What `entries` raises ends it, after what was read before.
+    """
+    submission = clock_ns() if again else 0
+    counts = SubmitCounts()
+    async for batch in _read_ahead(entries):
+        messages: dict[str, Message] = {}
+        read = refusals = size = 0
+        for entry in batch:
+            size += entry.size
+            match entry.content:
+                case Refused() as refusal:
+                    refusals += 1
+                    refused(refusal)
+                case Message() as message:
+                    messages.setdefault(message.task_id, replace(message, submission=submission))
+            read += entry.content is not None
+        queued = await _publish(messages, broker=broker, store=store, again=again, observe=observe)
+        counts = SubmitCounts(
+            read=counts.read + read,
+            queued=counts.queued + queued,
+            skipped=counts.skipped + read - refusals - queued,
+            refused=counts.refused + refusals,
+            bytes_read=counts.bytes_read + size,
+        )
+        progress(counts)
+    return counts
+
+
+async def _publish(messages: dict[str, Message], *, broker: Broker, store: Store, again: bool, observe: Observe) -> int:
+    """How many of `messages` were put into the queue."""
+    if not messages:
+        return 0
+    known = await until_available("store", lambda: store.known(list(messages)), observe=observe)
+    waiting = {"done", "submitted"}  # a parked task is worth another try
+    new = {task_id: each for task_id, each in messages.items() if again or known.get(task_id) not in waiting}
+    if new:
+        await until_available("broker", lambda: broker.publish(list(new.values())), observe=observe)
+        await until_available("store", lambda: store.submitted(list(new)), observe=observe)
+    return len(new)
+
+
+async def _read_ahead(entries: Iterable[Entry]) -> AsyncIterator[list[Entry]]:
+    """Batches of `entries`, read on a thread: whatever is there when asked, so that a slow source is not held up."""
+    buffer = _Buffer(asyncio.get_running_loop())
+    threading.Thread(target=buffer.fill, args=(entries,), name="submit reads", daemon=True).start()
+    try:
+        while batch := await buffer.take():
+            yield batch
+    finally:
+        buffer.close()
+
+
+class _Buffer:
+    """Between the reading thread and the event loop; bounded in entries and in bytes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._changed = threading.Condition()
+        self._filled = asyncio.Event()
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._ended = self._closed = False
+        self._error: Exception | None = None
+
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """On the thread: put in all of `entries`, waiting while it is full."""
+        try:
+            for entry in entries:
+                if not self._put(entry):
+                    return
+        except Exception as error:  # noqa: BLE001 raised where the entries are taken out
+            self._error = error
+        self._ended = True
+        self._wake()
+
+    def _put(self, entry: Entry) -> bool:
+        with self._changed:
+            while not self._closed and (len(self._entries) >= BATCH_TASKS or self._bytes >= BATCH_BYTES):
+                self._changed.wait()
+            self._entries.append(entry)
+            self._bytes += entry.size
+            first = len(self._entries) == 1
+        if first:
+            self._wake()
+        return not self._closed
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._filled.set)
+
+    async def take(self) -> list[Entry]:
+        """What has been read since; empty at the end. Raises what reading raised."""
+        while True:
+            await self._filled.wait()
+            with self._changed:
+                batch, self._entries, self._bytes = self._entries, [], 0
+                ended = self._ended
+                if not ended:
+                    self._filled.clear()
+                self._changed.notify()
+            if batch:
+                return batch
+            if ended:
+                if self._error is not None:
+                    raise self._error
+                return []
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()

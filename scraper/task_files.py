@@ -1,0 +1,262 @@
+"""What `submit` is given, read into messages: lists of URLs, tasks one JSON object a line, and saved pages.
+
+A line that begins with `{` is a task, any other a URL; blank lines and lines that begin with `#` are passed over. A
+file whose name ends like a page's, and every such file in a folder and the folders below it, is a task with the page
+inside and its name in `metadata`. Lines are read one at a time and at most so far as the largest task reaches, so a
+file may be of any length, and so may a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from scraper.errors import Misconfigured, Permanent
+from scraper.json_text import write_json
+from scraper.models import Json, Priority, Schema, Task
+from scraper.ports import Message
+
+STDIN = "-"
+PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+SKIPPED_AT_ONCE = 1 << 16
+
+Decode: TypeAlias = Callable[[bytes], Task]
+"""The task that a body asks for; raises Permanent with a reason fit for the person who wrote the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Input that is no task, and why."""
+
+    source: str
+    line: int | None  # counted from 1; None for a whole file
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.why}" if self.line is None else f"{self.source} line {self.line}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One task found in the input, or what stands there instead; `size` is how many bytes of input it took."""
+
+    content: Message | Refused | None  # None: a blank line or a comment
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What every task gets that does not say it itself: the options of the command line."""
+
+    schema: Schema | None = None
+    instructions: str | None = None
+    priority: Priority | None = None
+    expires_at: datetime | None = None
+
+    def fragments(self) -> dict[str, bytes]:
+        """Each as JSON, written once for a million tasks."""
+        expires_at = None if self.expires_at is None else self.expires_at.isoformat()
+        values = {
+            "schema": None if self.schema is None else dict(self.schema),
+            "instructions": self.instructions,
+            "priority": self.priority,
+            "expires_at": expires_at,
+        }
+        return {key: _json(value) for key, value in values.items() if value is not None}
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Raises Misconfigured for a source that is not there, before anything is submitted."""
+    for source in sources:
+        if source == STDIN:
+            continue
+        path = Path(source)
+        if not path.exists():
+            raise Misconfigured(f"{source}: no such file or folder")
+        if not os.access(path, os.R_OK):
+            raise Misconfigured(f"{source}: may not be read by this user")
+        if path.is_dir() and not any(True for _ in _pages_below(path)):
+            raise Misconfigured(f"{source}: no page in this folder (files ending in {', '.join(PAGE_SUFFIXES)})")
+    if sources.count(STDIN) > 1:
+        raise Misconfigured("- (standard input) is named twice; it can be read once")
+
+
+def total_bytes(sources: Iterable[str]) -> int | None:
+    """How much there is to read, for a progress bar; None where that cannot be known."""
+    total = 0
+    for source in sources:
+        path = Path(source)
+        if source == STDIN or not (path.is_file() or path.is_dir()):
+            return None
+        files = _pages_below(path) if path.is_dir() else [path]
+        total += sum(file.stat().st_size for file in files)
+    return total
+
+
+class TaskReader:
+    """Messages from files. Each was decoded once, so whatever comes out here a worker understands.
+
+    `named_schema` gives the schema that a task names, or raises Permanent; it is inlined, so that a worker needs no
+    schema of that name. `decode_page` turns a page's bytes into text; without it pages must be UTF-8.
+    """
+
+    def __init__(
+        self,
+        *,
+        decode: Decode,
+        named_schema: Callable[[str], Schema],
+        defaults: Defaults = Defaults(),
+        max_task_bytes: int = 8 << 20,
+        decode_page: Callable[[bytes], str] | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> None:
+        self._decode = decode
+        self._decode_page = decode_page or (lambda body: body.decode("utf-8-sig"))
+        self._stdin = stdin
+        self._max_task_bytes = max_task_bytes
+        self._body = _Body(defaults.fragments(), named_schema)
+
+    def read(self, sources: Iterable[str]) -> Iterator[Entry]:
+        """Every task in `sources`, in their order."""
+        for source in sources:
+            path = Path(source)
+            if source == STDIN:
+                yield from self._lines(self._stdin or sys.stdin.buffer, "stdin")
+            elif path.is_dir():
+                for file in _pages_below(path):
+                    yield self._page(file, name=file.relative_to(path).as_posix())
+            elif path.suffix.lower() in PAGE_SUFFIXES:
+                yield self._page(path, name=path.name)
+            else:
+                yield from self._file(path)
+
+    def _file(self, path: Path) -> Iterator[Entry]:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            yield Entry(Refused(str(path), None, _said(error)), 0)
+            return
+        with file:
+            yield from self._lines(file, str(path))
+
+    def _lines(self, file: BinaryIO, source: str) -> Iterator[Entry]:
+        for number, (line, size) in enumerate(_bounded_lines(file, self._max_task_bytes), 1):
+            try:
+                yield Entry(self._line(line, first=number == 1), size)
+            except ValueError as error:
+                yield Entry(Refused(source, number, str(error)), size)
+            except Permanent as error:
+                yield Entry(Refused(source, number, str(error)), size)
+
+    def _line(self, line: bytes | None, *, first: bool) -> Message | None:
+        if line is None:
+            raise ValueError(f"longer than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")
+        if first:
+            if line.startswith(UTF16_MARKS):
+                raise ValueError("UTF-16; save the file as UTF-8")
+            line = line.removeprefix(UTF8_MARK)
+        line = line.strip()
+        if not line or line.startswith(b"#"):
+            return None
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+        return self._message(self._body.of_line(text, line) if text[0] in "{[" else self._body.of({"url": text}))
+
+    def _page(self, path: Path, *, name: str) -> Entry:
+        size = 0
+        try:
+            size = path.stat().st_size
+            if size > self._max_task_bytes:
+                raise ValueError(f"larger than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")  # noqa: TRY301
+            html = self._decode_page(path.read_bytes())
+            return Entry(self._message(self._body.of({"html": html, "metadata": {"file": name}})), size)
+        except OSError as error:
+            return Entry(Refused(str(path), None, _said(error)), size)
+        except (ValueError, Permanent) as error:
+            return Entry(Refused(str(path), None, str(error)), size)
+
+    def _message(self, body: bytes) -> Message:
+        task = self._decode(body)
+        return Message(body, task_id=task.task_id, priority=task.priority)
+
+
+class _Body:
+    """Queue bodies, put together from what a line says and from what was written once for all."""
+
+    def __init__(self, fragments: Mapping[str, bytes], named_schema: Callable[[str], Schema]) -> None:
+        self._fragments = fragments
+        self._named_schema = named_schema
+        self._by_name: dict[str, bytes] = {}
+
+    def of(self, task: Mapping[str, Json]) -> bytes:
+        return self._completed(_json(task), missing=self._fragments)
+
+    def of_line(self, text: str, line: bytes) -> bytes:
+        """A task's own line, untouched as far as it goes. Raises ValueError or Permanent."""
+        try:
+            task = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+        except RecursionError:
+            raise ValueError("not a task: nested too deeply") from None
+        if not isinstance(task, dict):
+            raise ValueError("not a task: one JSON object a line is expected")  # noqa: TRY004 said to a person
+        missing = {key: fragment for key, fragment in self._fragments.items() if task.get(key) is None}
+        name = task.get("schema")
+        if isinstance(name, str):
+            missing["schema"] = self._inlined(name)
+        if any(key in task for key in missing):  # null, or a name: written anew without it
+            line = _json({key: value for key, value in task.items() if key not in missing})
+        return self._completed(line, missing=missing)
+
+    def _inlined(self, name: str) -> bytes:
+        if name not in self._by_name:
+            self._by_name[name] = _json(dict(self._named_schema(name)))
+        return self._by_name[name]
+
+    @staticmethod
+    def _completed(body: bytes, *, missing: Mapping[str, bytes]) -> bytes:
+        if not missing:
+            return body
+        parts = [b'"%s":%s' % (key.encode(), fragment) for key, fragment in missing.items()]
+        inside = body[:-1].rstrip()
+        return inside + (b"" if inside == b"{" else b",") + b",".join(parts) + b"}"
+
+
+def _bounded_lines(file: BinaryIO, limit: int) -> Iterator[tuple[bytes | None, int]]:
+    """Lines and their sizes; None for a line longer than `limit`, which is never held in memory."""
+    while line := file.readline(limit + 2):  # + a line ending
+        size = len(line)
+        if len(line) <= limit + 1 or line.endswith(b"\n"):
+            yield line, size
+            continue
+        while not line.endswith(b"\n") and (line := file.readline(SKIPPED_AT_ONCE)):
+            size += len(line)
+        yield None, size
+
+
+def _pages_below(folder: Path) -> Iterator[Path]:
+    """Pages in `folder` and below, by name; links to folders are not followed."""
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(PAGE_SUFFIXES):
+                yield Path(where, name)
+
+
+def _json(value: Json) -> bytes:
+    return write_json(value).encode()
+
+
+def _said(error: OSError) -> str:
+    return f"cannot be read ({error.strerror})"
