@@ -106,6 +106,7 @@ def test_exceptions_of_every_kind_are_caught_in_one_place_only():
         for room, path in rooms()
         if room not in OUTSIDE
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ExceptHandler) and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
     ]
     assert catches == ["worker.py"]

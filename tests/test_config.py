@@ -61,7 +61,11 @@ def test_a_value_out_of_bounds_is_refused_by_name(name, value):
 
 def test_every_mistake_is_named_at_once():
     lines = refusal(VLLM_MAX_CONCURRENT="0", WORKERS="none", VLLM_MAX_CONCURENT="4").splitlines()
-    assert [line.split("=")[0].split(":")[0] for line in lines] == ["VLLM_MAX_CONCURRENT", "WORKERS", "VLLM_MAX_CONCURENT"]
+    assert [line.split("=")[0].split(":")[0] for line in lines] == [
+        "VLLM_MAX_CONCURRENT",
+        "WORKERS",
+        "VLLM_MAX_CONCURENT",
+    ]
 
 
 def test_a_name_that_is_nearly_a_settings_is_refused_with_the_right_one():

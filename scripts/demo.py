@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""The whole path in under two minutes: submit pages, run the workers, look at the results.
+
+Without settings everything is simulated and local: a web site, a vLLM server with the physics of one RTX 5090, and
+the queue in a file. With VLLM_BASE_URL or BROKER_URL set, yours are used instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "data" / "demo"
+TASKS = 24
+LIMITS = {"VLLM_MAX_CONCURRENT": "2", "VLLM_REQUESTS_PER_MINUTE": "60", "FETCH_DELAY": "0.2"}
+SCRAPER = [sys.executable, "-m", "scraper.main"]
+
+console = Console()
+
+
+def main() -> int:
+    """Run it; 0 if every task ended as a result or parked with its reason."""
+    with ExitStack() as stack:
+        site = stack.enter_context(_server("scraper.testing.site"))
+        model = os.environ.get("VLLM_BASE_URL") or stack.enter_context(_server("scraper.testing.vllm")) + "/v1"
+        environment = _environment(model)
+        console.rule("scraper demo")
+        simulated = "VLLM_BASE_URL" not in os.environ
+        console.print(f"pages   {site} (simulated)")
+        console.print(f"model   {model}" + (" (simulated: set VLLM_BASE_URL for yours)" if simulated else ""))
+        console.print(f"queue   {environment['BROKER_URL']}" + _hint("BROKER_URL"))
+        console.print("limits  " + ", ".join(f"{name}={environment[name]}" for name in LIMITS))
+        urls = FOLDER / "urls.txt"
+        urls.write_text("".join(f"{url}\n" for url in _urls(site)))
+        _step(["submit", "--again", "--schema", "product", str(urls)], environment)
+        started = time.monotonic()
+        _step(["run", "--until-empty"], environment)
+        seconds = time.monotonic() - started
+        results = FOLDER / "results.jsonl"
+        _step(["export", "-o", str(results)], environment)
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    console.print(_table(rows[:12]))
+    done = sum(row["status"] == "done" for row in rows)
+    console.print(
+        f"{len(rows)} tasks: {done} done, {len(rows) - done} parked, in {seconds:.0f} s. All of them: {results}"
+    )
+    return 0 if len(rows) == TASKS else 1
+
+
+def _environment(model: str) -> dict[str, str]:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for left_over in FOLDER.glob("*.db*"):
+        left_over.unlink()
+    own = {
+        "BROKER_URL": f"sqlite:///{FOLDER / 'demo.db'}".replace("sqlite:////", "sqlite:////"),
+        "QUEUE_NAMESPACE": "scraper-demo",
+        "RUN_DIR": str(FOLDER / "run"),
+        **LIMITS,
+    }
+    forced = {"RESULTS_URL": f"sqlite:///{FOLDER / 'demo.db'}", "VLLM_BASE_URL": model, "ALLOW_PRIVATE_ADDRESSES": "on"}
+    return {**own, **os.environ, **forced}
+
+
+def _urls(site: str) -> Iterator[str]:
+    """Mostly good pages, and one of each kind of trouble."""
+    yield from (f"{site}/product/{number}" for number in range(1, TASKS - 3))
+    yield f"{site}/status/404"
+    yield f"{site}/pdf"
+    yield f"{site}/redirect/loop"
+    yield f"{site}/private/1"
+
+
+def _hint(setting: str) -> str:
+    return "" if setting in os.environ else f" (set {setting}=amqp://… for your RabbitMQ)"
+
+
+def _step(arguments: list[str], environment: dict[str, str]) -> None:
+    shown = [re.sub(rf"^{re.escape(str(ROOT))}/", "", argument) for argument in arguments]
+    console.print(f"\n[bold]$ python -m scraper.main {' '.join(shown)}[/bold]")
+    code = subprocess.run([*SCRAPER, *arguments], env=environment, cwd=ROOT, check=False).returncode
+    if code:
+        sys.exit(f"python -m scraper.main {arguments[0]} ended with exit code {code}")
+
+
+@contextmanager
+def _server(module: str) -> Iterator[str]:
+    """A simulated server on a free port; its first line on stdout names the address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://[\w.:]+", line)
+        if not found:
+            sys.exit(f"{module} did not start: {line!r}")
+        yield found.group()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("page", "status", "data or reason")
+    for row in rows:
+        data = (
+            json.dumps(row["data"], ensure_ascii=False)
+            if row["status"] == "done"
+            else f"{row['reason']}: {row['error']}"
+        )
+        table.add_row(str(row["url"]).split("/", 3)[-1], row["status"], data[:90])
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""The worker over the real embedded queue and the real store; only the pipeline is scripted."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scraper.broker.sqlite import SqliteBroker
+from scraper.errors import Held, Permanent, Transient, Unavailable
+from scraper.events import Back, TaskFault, TaskSettled, WaitingFor
+from scraper.models import Extraction, ParkReason, Task
+from scraper.ports import Message
+from scraper.store.sqlite import SqliteStore
+from scraper.worker import Limits, Worker
+
+
+class ScriptedPipeline:
+    """Does with a task what was scripted for its id: an error, a value, or a coroutine function to await."""
+
+    def __init__(self, **script):
+        self.script = script
+        self.ran = []
+        self.suspects = []
+
+    def decode(self, body):
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            raise Permanent(ParkReason.BAD_TASK, "not JSON") from None
+        expires_at = fields.get("expires_at")
+        return Task(
+            task_id=fields["id"],
+            schema={},
+            content_sha256=fields.get("content", "same"),
+            text="",
+            expires_at=expires_at and datetime.fromisoformat(expires_at),
+        )
+
+    async def run(self, task, *, deadline, trace, suspect):
+        self.ran.append(task.task_id)
+        if suspect:
+            self.suspects.append(task.task_id)
+        what = self.script.get(task.task_id, {"ok": True})
+        if isinstance(what, list):
+            what = what.pop(0)
+        if callable(what):
+            what = await what()
+        if isinstance(what, Exception):
+            raise what
+        return Extraction(data=what, model="scripted")
+
+
+class Bench:
+    """A broker, a store, and what was observed; messages go in, rows and events come out."""
+
+    def __init__(self, broker, store):
+        self.broker, self.store, self.events = broker, store, []
+        self.changed = asyncio.Event()
+
+    def observe(self, event):
+        self.events.append(event)
+        self.changed.set()
+
+    async def put(self, *ids, **fields):
+        await self.broker.publish([Message(json.dumps({"id": each, **fields}).encode(), each) for each in ids])
+
+    def settled(self):
+        return [event for event in self.events if isinstance(event, TaskSettled)]
+
+    async def until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def until_settled(self, count):
+        await self.until(lambda: len(self.settled()) >= count)
+        return [(event.task_id, event.outcome, event.reason) for event in self.settled()]
+
+    async def rows(self):
+        return {row.task_id: row async for row in self.store.results()}
+
+    @asynccontextmanager
+    async def working(self, pipeline, **options):
+        stop, now = asyncio.Event(), asyncio.Event()
+        worker = Worker(pipeline, broker=self.broker, store=self.store, observe=self.observe, **options)
+        running = asyncio.create_task(worker.run(stop, now))
+        self.stop, self.stop_now, self.running, self.worker = stop, now, running, worker
+        try:
+            yield worker
+        finally:
+            stop.set()
+            now.set()
+            await running
+
+
+@pytest.fixture
+async def bench(tmp_path):
+    path = tmp_path / "q.db"
+    async with (
+        SqliteBroker(path, namespace="t", wait_seconds=(0.05, 0.2), poll_seconds=0.02) as broker,
+        SqliteStore(path) as store,
+    ):
+        yield Bench(broker, store)
+
+
+async def empty(bench):
+    depth = await bench.broker.depth()
+    return depth.tasks == depth.waiting == depth.parked == 0
+
+
+async def test_a_task_becomes_one_stored_result_and_leaves_the_queue(bench):
+    await bench.put("a", "b")
+    async with bench.working(ScriptedPipeline(a={"n": 1}, b={"n": 2})):
+        await bench.until_settled(2)
+        assert await empty(bench)
+    rows = await bench.rows()
+    assert {name: (row.status, row.data) for name, row in rows.items()} == {
+        "a": ("done", {"n": 1}),
+        "b": ("done", {"n": 2}),
+    }
+
+
+async def test_what_cannot_be_read_is_parked_under_its_bodys_name(bench):
+    await bench.broker.publish([Message(b"\xff{")])
+    async with bench.working(ScriptedPipeline()):
+        [(row_id, outcome, reason)] = await bench.until_settled(1)
+    assert (outcome, reason) == ("park", "bad_task")
+    assert row_id.startswith("body-")
+    assert (await bench.store.remains(row_id)).body == b"\xff{"
+
+
+async def test_what_cannot_be_read_keeps_the_id_it_came_with_unless_that_is_done(bench):
+    await bench.put("done")
+    await bench.broker.publish([Message(b"{", "fresh"), Message(b"[", "done")])
+    async with bench.working(ScriptedPipeline(), consumers=1):
+        settled = await bench.until_settled(3)
+    assert [row_id if row_id in {"done", "fresh"} else "body" for row_id, *_ in settled] == ["done", "fresh", "body"]
+    assert (await bench.rows())["done"].status == "done"
+
+
+async def test_a_failing_page_spends_attempts_until_it_is_parked(bench):
+    await bench.put("a")
+    async with bench.working(ScriptedPipeline(a=Transient("HTTP 502")), limits=Limits(max_attempts=3)):
+        settled = await bench.until_settled(3)
+    assert [outcome for _, outcome, _ in settled] == ["retry", "retry", "park"]
+    row = (await bench.rows())["a"]
+    assert (row.status, row.reason, row.attempts) == ("parked", ParkReason.ATTEMPTS, 3)
+
+
+async def test_being_held_spends_no_attempt(bench):
+    await bench.put("a")
+    script = {"a": [Held("circuit open", after_seconds=0.01) for _ in range(7)] + [{"ok": 1}]}
+    async with bench.working(ScriptedPipeline(**script), limits=Limits(max_attempts=2)):
+        settled = await bench.until_settled(8)
+    assert [outcome for _, outcome, _ in settled] == ["hold"] * 7 + ["done"]
+    assert (await bench.rows())["a"].attempts == 1
+
+
+async def test_the_same_submission_twice_is_run_once(bench):
+    await bench.put("a", "a", "a")
+    pipeline = ScriptedPipeline()
+    async with bench.working(pipeline):
+        await bench.until_settled(3)
+        assert await empty(bench)
+    assert pipeline.ran == ["a"]
+
+
+async def test_deliveries_of_one_task_at_the_same_moment_share_one_run(bench):
+    go = asyncio.Event()
+
+    async def wait():
+        await go.wait()
+        return {"ok": 1}
+
+    pipeline = ScriptedPipeline(a=wait)
+    await bench.put("a", "a", "a")
+    async with bench.working(pipeline, consumers=3):
+        await bench.until(lambda: bench.worker.in_hand == 3)
+        go.set()
+        assert [outcome for _, outcome, _ in await bench.until_settled(3)] == ["done"] * 3
+    assert pipeline.ran == ["a"]
+
+
+async def test_a_done_id_with_other_content_is_parked_beside_it(bench):
+    await bench.put("a")
+    await bench.put("a", content="other")
+    async with bench.working(ScriptedPipeline(), consumers=1):
+        settled = await bench.until_settled(2)
+    assert settled[1][1:] == ("park", "duplicate_id")
+    rows = await bench.rows()
+    assert rows["a"].status == "done"
+    assert [row.reason for name, row in rows.items() if name.startswith("body-")] == [ParkReason.DUPLICATE_ID]
+
+
+async def test_a_newer_submission_replaces_the_result_and_an_older_does_not(bench):
+    body = json.dumps({"id": "a"}).encode()
+    pipeline = ScriptedPipeline(a=[{"n": 1}, {"n": 2}, {"n": 3}])
+    await bench.broker.publish([Message(body, "a"), Message(body, "a", submission=7), Message(body, "a", submission=5)])
+    async with bench.working(pipeline, consumers=1):
+        await bench.until_settled(3)
+    assert (await bench.rows())["a"].data == {"n": 2}
+
+
+async def test_an_expired_task_is_parked_without_a_run(bench):
+    pipeline = ScriptedPipeline()
+    await bench.put("a", expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
+    async with bench.working(pipeline):
+        assert (await bench.until_settled(1))[0][1:] == ("park", "expired")
+    assert pipeline.ran == []
+
+
+async def test_a_bug_in_a_step_costs_an_attempt_and_stops_nothing(bench):
+    await bench.put("a", "b")
+    async with bench.working(ScriptedPipeline(a=[KeyError("text of a page"), {"ok": 1}])):
+        await bench.until_settled(3)
+    assert {name: row.status for name, row in (await bench.rows()).items()} == {"a": "done", "b": "done"}
+    [fault] = [event for event in bench.events if isinstance(event, TaskFault)]
+    assert fault.error == "KeyError"
+    assert "text of a page" not in repr(bench.events)
+
+
+async def test_stopping_lets_what_is_in_hand_finish(bench):
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        started.set()
+        await go.wait()
+        return {"ok": 1}
+
+    await bench.put("a", "b")
+    async with bench.working(ScriptedPipeline(a=slow), consumers=1):
+        await started.wait()
+        bench.stop.set()
+        await asyncio.sleep(0)
+        go.set()
+        await bench.running
+    assert set(await bench.rows()) == {"a"}
+    assert (await bench.broker.depth()).tasks == 1
+
+
+@pytest.mark.parametrize("how", ["now", "drain ran out"])
+def test_what_cannot_finish_is_handed_back_with_its_attempts(tmp_path, how):
+    async def scenario():
+        path = tmp_path / "q.db"
+        async with SqliteBroker(path, namespace="t") as broker, SqliteStore(path) as store:
+            bench = Bench(broker, store)
+            started = asyncio.Event()
+
+            async def forever():
+                started.set()
+                await asyncio.Event().wait()
+
+            await broker.publish([Message(b'{"id": "a"}', "a", attempts=2)])
+            limits = Limits(drain_seconds=0.05 if how != "now" else 60)
+            async with bench.working(ScriptedPipeline(a=forever), limits=limits):
+                await started.wait()
+                bench.stop.set()
+                if how == "now":
+                    bench.stop_now.set()
+                await bench.running
+            async with broker.consumer() as consumer:
+                delivery = await consumer.receive()
+                assert (delivery.message.task_id, delivery.message.attempts) == ("a", 2)
+            assert await bench.rows() == {}
+
+    asyncio.run(scenario())
+
+
+async def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_more_is_taken(bench):
+    class Away:
+        def __init__(self, store):
+            self.store, self.away = store, asyncio.Event()
+            self.tries = 0
+
+        async def find(self, task_id):
+            return await self.store.find(task_id)
+
+        async def save(self, *row):
+            self.tries += 1
+            if self.tries <= 1:
+                raise Unavailable("disk full")
+            await self.store.save(*row)
+
+    real, bench.store = bench.store, Away(bench.store)
+    await bench.put("a", "b")
+    pipeline = ScriptedPipeline()
+    async with bench.working(pipeline, consumers=1):
+        await bench.until(lambda: any(isinstance(event, WaitingFor) for event in bench.events))
+        assert bench.settled() == []
+        assert pipeline.ran == ["a"]
+        await bench.until_settled(2)
+    bench.store = real
+    assert set(await bench.rows()) == {"a", "b"}
+    assert [event.what for event in bench.events if isinstance(event, Back)] == ["store"]
+
+
+async def test_a_task_that_came_back_often_is_treated_as_a_suspect(bench):
+    pipeline = ScriptedPipeline()
+    await bench.put("a")
+    for _ in range(2):
+        async with bench.broker.consumer() as consumer:
+            await consumer.receive()
+    async with bench.working(pipeline):
+        await bench.until_settled(1)
+    assert pipeline.suspects == ["a"]
+
+
+async def test_what_the_broker_gave_up_is_moved_into_the_store(tmp_path):
+    path = tmp_path / "q.db"
+    async with SqliteBroker(path, namespace="t") as broker, SqliteStore(path) as store:
+        bench = Bench(broker, store)
+        await bench.put("a")
+        while (await broker.depth()).parked == 0:
+            async with broker.consumer() as consumer:
+                await consumer.receive()
+        async with bench.working(ScriptedPipeline()):
+            assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
+        assert await empty(bench)
+
+
+async def test_results_are_published_where_the_owner_wants_them(bench):
+    lines = []
+    bench.broker.publish_result = lambda line: asyncio.sleep(0, lines.append(line))
+    await bench.put("a")
+    async with bench.working(ScriptedPipeline(), render_result=lambda row: row.task_id.encode()):
+        await bench.until_settled(1)
+    assert lines == [b"a"]
