@@ -9,15 +9,15 @@ invents too.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from scraper.testing.vllm_grammar import GrammarError, compile_pattern, resolve
 from scraper.testing.vllm_page import PageText, dates_in, number
+from scraper.testing.vllm_patterns import text_matching
 
 MAX_DEPTH = 12  # of a recursive schema
 MAX_ITEMS = 50
@@ -34,11 +34,14 @@ _SYNONYMS = {
     "location": ("location", "place", "ort", "lieu", "lugar", "miejsce", "venue"),
 }
 _TITLES = {"name", "title", "headline"}
-_PROSE = {"description", "summary", "abstract", "body", "text", "content", "articlebody", "snippet"}
-_IN_STOCK = re.compile(r"in stock|available now|auf lager|lieferbar|en stock|disponible|dostępny|在庫あり", re.I)
+_PROSE = {"description", "summary", "abstract", "body", "text", "content", "snippet"}
+_IMAGE = re.compile(r"\.(?:jpe?g|png|webp|gif)$")
+_IN_STOCK = re.compile(
+    r"in stock|available now|auf lager|lieferbar|en stock|disponible|dostępny|在庫あり", re.IGNORECASE
+)
 _OUT_OF_STOCK = re.compile(
     r"out of stock|sold out|unavailable|nicht (?:auf lager|lieferbar)|ausverkauft|rupture|agotado|niedostępny|在庫なし",
-    re.I,
+    re.IGNORECASE,
 )
 
 
@@ -71,7 +74,9 @@ class _Filler:
         self._root = root
         self._page = page
 
-    def value(self, schema: Any, *, name: str, required: bool, page: PageText, depth: int) -> Any:
+    def value(  # noqa: PLR0911 - one way out for each keyword that decides
+        self, schema: Any, *, name: str, required: bool, page: PageText, depth: int
+    ) -> Any:
         """A value for one place of the schema, or `_ABSENT` where none is known and none is needed."""
         if not isinstance(schema, dict):
             return page.next_sentence() if required else _ABSENT
@@ -235,28 +240,30 @@ def _labelled(name: str, page: PageText) -> str:
 
 
 def _by_name(name: str, page: PageText) -> str:
+    if not name:
+        return page.title
     words = set(_words(name))
-    if words & _TITLES:
-        return page.title
-    if words & {"currency"}:
-        return page.prices[0].currency if page.prices else ""
-    if words & {"price", "amount"}:
-        return f"{page.prices[0].amount:.2f}" if page.prices else ""
-    if words & {"author", "writer", "byline"}:
-        return page.author
-    if words & {"url", "link", "href"}:
-        return page.urls[0] if page.urls else ""
-    if words & {"image", "photo", "picture"}:
-        return next((url for url in page.urls if re.search(r"\.(?:jpe?g|png|webp|gif)$", url)), "")
-    if words & {"date", "published", "updated", "start", "end"}:
-        return page.dates[0][0] if page.dates else ""
-    if words & {"email", "mail"}:
-        return page.emails[0] if page.emails else ""
-    if words & _PROSE or name.lower() in _PROSE:
-        return " ".join(page.sentences[:2])
-    if name == "":
-        return page.title
+    for names, read in _READERS:
+        if words & names:
+            return read(page)
     return ""
+
+
+def _first(values: Sequence[str]) -> str:
+    return values[0] if values else ""
+
+
+_READERS: tuple[tuple[set[str], Callable[[PageText], str]], ...] = (
+    (_TITLES, lambda page: page.title),
+    ({"currency"}, lambda page: page.prices[0].currency if page.prices else ""),
+    ({"price", "amount"}, lambda page: f"{page.prices[0].amount:.2f}" if page.prices else ""),
+    ({"author", "writer", "byline"}, lambda page: page.author),
+    ({"url", "link", "href"}, lambda page: _first(page.urls)),
+    ({"image", "photo", "picture"}, lambda page: _first([url for url in page.urls if _IMAGE.search(url)])),
+    ({"date", "published", "updated", "start", "end"}, lambda page: _first([day for day, _ in page.dates])),
+    ({"email", "mail"}, lambda page: _first(page.emails)),
+    (_PROSE, lambda page: " ".join(page.sentences[:2])),
+)
 
 
 def _formatted(kind: Any, name: str, page: PageText) -> str | None:
@@ -378,72 +385,6 @@ def _matches(pattern: str, text: str) -> bool:
     """Whether a short text fits; a pattern with nested repeats is not tried, since it might never end."""
     compiled = compile_pattern(pattern)
     return len(text) <= 200 and not re.search(r"[+*}]\)?[+*{]", pattern) and compiled.search(text) is not None
-
-
-def text_matching(pattern: str) -> str:
-    """A shortest-ish text that matches an ECMA pattern. Raises GrammarError for what a grammar cannot do."""
-    compiled = compile_pattern(pattern)
-    parser = importlib.import_module("re._parser")  # the only parser of patterns there is; private since 3.11
-    return _generated(parser.parse(compiled.pattern))
-
-
-def _generated(tree: Any) -> str:
-    out = []
-    for operation, argument in tree:
-        match str(operation):
-            case "LITERAL":
-                out.append(chr(argument))
-            case "NOT_LITERAL":
-                out.append("a" if argument != ord("a") else "b")
-            case "ANY":
-                out.append("a")
-            case "IN":
-                out.append(_member(argument))
-            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
-                least, most, inner = argument
-                count = min(max(least, 1), most) if least < 10_000 else least
-                if count > 10_000:
-                    raise GrammarError(f"a pattern that repeats {count} times is more than this server generates")
-                out.append(_generated(inner) * count)
-            case "SUBPATTERN":
-                out.append(_generated(argument[-1]))
-            case "ATOMIC_GROUP":
-                out.append(_generated(argument))
-            case "BRANCH":
-                out.append(_generated(argument[1][0]))
-            case _:  # anchors and word boundaries take no room
-                pass
-    return "".join(out)
-
-
-_CATEGORIES = {"CATEGORY_DIGIT": "0", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
-_CANDIDATES = "aA0 -_.,:;/b1éß@#\n"
-
-
-def _member(items: Any) -> str:
-    if str(items[0][0]) != "NEGATE":
-        operation, argument = items[0]
-        if str(operation) == "CATEGORY":
-            return _CATEGORIES.get(str(argument), "-")
-        return chr(argument[0] if str(operation) == "RANGE" else argument)
-    return next((one for one in _CANDIDATES if not any(_is_in(one, item) for item in items[1:])), "~")
-
-
-def _is_in(character: str, item: tuple[Any, Any]) -> bool:
-    operation, argument = item
-    match str(operation):
-        case "LITERAL":
-            return ord(character) == int(argument)
-        case "RANGE":
-            return bool(argument[0] <= ord(character) <= argument[1])
-        case _:
-            kind = str(argument).removeprefix("CATEGORY_")
-            hit = {
-                "DIGIT": character.isdigit(),
-                "WORD": character.isalnum() or character == "_",
-                "SPACE": character.isspace(),
-            }
-            return hit[kind] if kind in hit else not hit[kind.removeprefix("NOT_")]
 
 
 # schemas

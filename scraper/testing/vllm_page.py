@@ -16,7 +16,9 @@ _WRAPPED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _FENCED = re.compile(r"^(```|~~~|\"\"\"|---+|===+)[^\n]*\n(.*)\n\1", re.DOTALL | re.MULTILINE)
-_ANNOUNCED = re.compile(r"^(?:#+ *)?(?:the )?(?:web ?)?(?:page|text|content|document)[^\n:]{0,40}:[ \t]*$", re.I | re.M)
+_ANNOUNCED = re.compile(
+    r"^(?:#+ *)?(?:the )?(?:web ?)?(?:page|text|content|document)[^\n:]{0,40}:[ \t]*$", re.IGNORECASE | re.MULTILINE
+)
 _LABEL = re.compile(r"^[-•*]?\s*(?P<label>[^:：|\t]{1,48}?)\s*(?::(?!//)|：|\||\t)\s*(?P<value>\S.*)$")
 _CODES = "USD|EUR|GBP|CHF|PLN|JPY|SEK|NOK|DKK|CZK|CAD|AUD|INR|BRL|CNY"
 _SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "￥": "JPY", "円": "JPY", "zł": "PLN", "₹": "INR"}
@@ -29,7 +31,7 @@ _NUMBER = re.compile(rf"-?(?:{_AMOUNT})")
 _URL = re.compile(r"https?://[^\s<>\"'()\[\]{}]+[^\s<>\"'()\[\]{}.,;:!?]")
 _EMAIL = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}")
 _SENTENCE = re.compile(r"[^.!?。！？\n]{12,400}[.!?。！？]")
-_BYLINE = re.compile(r"^(?:by|von|par|por|autor|author)\s*:?\s+(?P<name>[^\d\n|,]{3,60})", re.I | re.M)
+_BYLINE = re.compile(r"^(?:by|von|par|por|autor|author)\s*:?\s+(?P<name>[^\d\n|,]{3,60})", re.IGNORECASE | re.MULTILINE)
 _ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?))?")
 _DOTTED_DATE = re.compile(r"\b(\d{1,2})[./](\d{1,2})[./](\d{4})\b")
 _WORD_DATE = re.compile(

@@ -6,6 +6,7 @@ the event loop's clock, which on one host is the same monotonic clock in every p
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from typing import Any
 
@@ -71,7 +72,7 @@ class Stats:
     def smallest_gap(self) -> float | None:
         """Seconds between the two starts that were closest; None before the second."""
         starts = self.starts
-        return min((later - earlier for earlier, later in zip(starts, starts[1:], strict=False)), default=None)
+        return min((later - earlier for earlier, later in itertools.pairwise(starts)), default=None)
 
     def most_starts_in(self, window_seconds: float) -> int:
         """The most starts in any half-open window of this length."""
