@@ -18,15 +18,22 @@ _LONGEST_LIBRARY_MESSAGE = 300
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 
-def log_events(*, level: Level = "info", style: Literal["auto", "json", "pretty"] = "auto") -> Observe:
-    """An observer that writes a line for each event of at least `level`, and takes the libraries' warnings along."""
-    stream = _PatientStream(sys.stderr)
-    pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
+def log_events(
+    *, level: Level = "info", style: Literal["auto", "json", "pretty"] = "auto", stream: IO[str] | None = None
+) -> Observe:
+    """An observer that writes a line for each event of at least `level`, and takes the libraries' warnings along.
+
+    To stderr, unless another `stream` is given.
+    """
+    stream = stream or sys.stderr
+    pretty = style == "pretty" or (style == "auto" and stream.isatty())
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),  # type: ignore[arg-type]  # needs only write and flush
+        structlog.WriteLogger(_PatientStream(stream)),  # type: ignore[arg-type]  # needs only write and flush
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _pretty_renderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+            if pretty
+            else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.BoundLogger,
     ).bind(pid=os.getpid())
@@ -56,10 +63,6 @@ def _field_names(kind: type[Event]) -> tuple[str, ...]:
 
 
 _FIELD_NAMES: dict[type[Event], tuple[str, ...]] = {}
-
-
-def _pretty_renderer() -> structlog.dev.ConsoleRenderer:
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
 
 
 class _PatientStream:

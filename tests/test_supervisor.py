@@ -1,0 +1,123 @@
+"""Real processes under a real supervisor; each worker is a few lines of Python that speak over the lifeline."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+
+from scraper.events import WorkerRestarted
+from scraper.lifeline import EXIT_MISCONFIGURED, Stop
+from scraper.supervisor import Supervisor
+
+OBEDIENT = "import os, sys; print(os.getpid(), flush=True); print(sys.stdin.readline().strip(), flush=True)"
+STUBBORN = """
+import sys
+print("up", flush=True)
+for line in sys.stdin:
+    print(line.strip(), flush=True)
+    if line == "now\\n":
+        break
+"""
+CRASHING = "import sys; print('up', flush=True); sys.exit(3)"
+REFUSING = f"import sys; print('VLLM_X: wrong', file=sys.stderr); sys.exit({EXIT_MISCONFIGURED})"
+
+
+class Watched:
+    def __init__(self):
+        self.lines, self.logs, self.events, self.changed = [], [], [], asyncio.Event()
+
+    def _add(self, where, what):
+        where.append(what)
+        self.changed.set()
+
+    def on_status(self, worker, line):
+        self._add(self.lines, (worker, line.decode().strip()))
+
+    def on_log(self, line):
+        self._add(self.logs, line.decode().strip())
+
+    def observe(self, event):
+        self._add(self.events, event)
+
+    async def until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def supervised(script, *, workers=1, drain_seconds=20.0):
+    watched, stop = Watched(), Stop()
+    supervisor = Supervisor(
+        [sys.executable, "-c", script],
+        workers=workers,
+        drain_seconds=drain_seconds,
+        observe=watched.observe,
+        on_status=watched.on_status,
+        on_log=watched.on_log,
+        environment={"PYTHONUNBUFFERED": "1"},
+    )
+    running = asyncio.create_task(supervisor.run(stop))
+    try:
+        yield supervisor, watched, stop, running
+    finally:
+        stop.drain.set()
+        stop.now.set()
+        await running
+
+
+async def test_each_place_has_its_worker_and_draining_tells_all_of_them():
+    async with supervised(OBEDIENT, workers=3) as (_, watched, stop, running):
+        await watched.until(lambda: len(watched.lines) == 3)
+        assert {worker for worker, _ in watched.lines} == {0, 1, 2}
+        stop.drain.set()
+        await running
+    assert [line for _, line in watched.lines[3:]] == ["drain"] * 3
+
+
+async def test_a_killed_worker_is_started_again():
+    async with supervised(OBEDIENT) as (_, watched, _, _):
+        await watched.until(lambda: watched.lines)
+        os.kill(int(watched.lines[0][1]), signal.SIGKILL)
+        await watched.until(lambda: len(watched.lines) == 2)
+    [restart] = watched.events
+    assert (restart.worker, restart.exit_code) == (0, -signal.SIGKILL)
+    assert watched.lines[0][1] != watched.lines[1][1]
+
+
+async def test_a_crashing_worker_is_restarted_ever_more_slowly():
+    async with supervised(CRASHING) as (_, watched, _, _):
+        await watched.until(lambda: len(watched.events) == 2)
+    assert [(event.exit_code, event.restart_in_s) for event in watched.events] == [(3, 1.0), (3, 2.0)]
+    assert all(isinstance(event, WorkerRestarted) for event in watched.events)
+
+
+async def test_a_worker_that_refuses_its_configuration_stops_the_run():
+    async with supervised(REFUSING, workers=2) as (supervisor, watched, _, running):
+        await running
+    assert supervisor.refused
+    assert watched.events == []
+    assert "VLLM_X: wrong" in watched.logs
+
+
+async def test_the_second_asking_stops_at_once():
+    async with supervised(STUBBORN) as (_, watched, stop, running):
+        await watched.until(lambda: watched.lines)
+        stop.ask()
+        stop.ask()
+        await watched.until(lambda: "now" in {line for _, line in watched.lines})
+        running_workers = asyncio.all_tasks()
+        assert running in running_workers
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
+async def test_what_the_lifeline_says_does_not_count_as_a_signal(signals):
+    stop = Stop()
+    stop.drain.set()
+    for _ in signals:
+        stop.ask()
+    assert stop.now.is_set() == (len(signals) == 2)
