@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
+from scraper.broker.sqlite_leases import RENEW_SECONDS, GivenBack, Lease
 from scraper.broker.sqlite_process import boot_clock
-from scraper.broker.sqlite_queue import RENEW_SECONDS, GivenBack, Lease, QueueFile, Taken
+from scraper.broker.sqlite_queue import QueueFile, Taken
 from scraper.errors import DeliveryLost, Unavailable
 from scraper.events import Observe, ignore
 from scraper.patience import until_available

@@ -71,6 +71,7 @@ COMMIT;
 """
 
 _WAL_LIMIT_BYTES = 64 << 20  # what a burst leaves behind on disk at most
+_SMALLEST_DATABASE_BYTES = 512  # SQLite takes a shorter file for an empty one and writes over it
 _COMES_AND_GOES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -92,6 +93,8 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         raise _misconfigured(path, f"its folder cannot be made ({error.strerror})") from error
     if path.is_dir():
         raise _misconfigured(path, "it is a folder")
+    if path.exists() and 0 < path.stat().st_size < _SMALLEST_DATABASE_BYTES:
+        raise _misconfigured(path, "the file is not an SQLite database")
     try:
         connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     except sqlite3.Error as error:
@@ -113,7 +116,7 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def opening_error(path: Path, error: sqlite3.Error) -> ScraperError:
+def opening_error(path: Path, error: sqlite3.Error | OSError) -> ScraperError:
     """What an error at start-up means to the owner."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in _COMES_AND_GOES:
@@ -123,7 +126,7 @@ def opening_error(path: Path, error: sqlite3.Error) -> ScraperError:
     return _misconfigured(path, str(error))
 
 
-def away(path: Path, error: sqlite3.Error) -> Unavailable:
+def away(path: Path, error: sqlite3.Error | OSError) -> Unavailable:
     """What an error later means: nothing has changed, and trying again may help."""
     return Unavailable(f"the queue in {path} cannot be used now: {error}")
 

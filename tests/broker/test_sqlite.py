@@ -1,0 +1,742 @@
+"""What is true of the embedded queue alone: several processes, leases, clocks, and files that go wrong."""
+
+import asyncio
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scraper.broker import sqlite_leases
+from scraper.broker.sqlite import SqliteBroker
+from scraper.broker.sqlite_leases import IDLE_SECONDS, LEASE_SECONDS, RENEW_SECONDS, GivenBack
+from scraper.broker.sqlite_process import Process, boot_clock, is_gone, this_process
+from scraper.broker.sqlite_queue import ANY_READY, LATEST, NEXT_DUE, PROMOTE, TAKE, QueueFile
+from scraper.errors import DeliveryLost, Misconfigured, Unavailable
+from scraper.events import Back, WaitingFor
+from scraper.ports import Message
+from tests.broker.conftest import Place
+
+HANGS_SECONDS = 60.0
+
+
+class Clock:
+    def __init__(self, now=1000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "queue.db"
+
+
+@pytest.fixture
+def place(path):
+    return Place("sqlite", str(path), "scraper")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def open_queue(path, clock):
+    """As many processes' ends of the queue as a test wants, all in this one."""
+    opened = []
+
+    def open_one(**options):
+        queue = QueueFile(path, namespace="scraper", busy_seconds=0.05, **{"clock": clock, "boot": "one", **options})
+        queue.open()
+        opened.append(queue)
+        return queue
+
+    yield open_one
+    for queue in opened:
+        queue.close()
+
+
+@pytest.fixture
+def owner_is(monkeypatch):
+    """Queues opened next belong to this process."""
+    return lambda process: monkeypatch.setattr(sqlite_leases, "this_process", lambda: process)
+
+
+def publish(queue, *bodies):
+    queue.publish([Message(body) for body in bodies])
+
+
+def take(queue, count=1, of="tasks"):
+    return queue.take({of: count})
+
+
+def bodies(taken):
+    return [each.message.body for each in taken]
+
+
+def pass_time(clock, seconds, *, heard_of):
+    """Time passes while these owners renew as they should."""
+    until = clock.now + seconds
+    while clock.now < until:
+        clock.now = min(until, clock.now + RENEW_SECONDS)
+        for queue in heard_of:
+            queue.renew()
+
+
+# order
+
+
+def test_high_comes_strictly_before_normal(open_queue):
+    queue = open_queue()
+    queue.publish([Message(b"n1"), Message(b"h1", priority="high"), Message(b"n2"), Message(b"h2", priority="high")])
+    assert bodies(take(queue, 4)) == [b"h1", b"h2", b"n1", b"n2"]
+
+
+def test_a_moved_message_does_not_wait_behind_new_ones(open_queue, clock):
+    queue = open_queue()
+    publish(queue, *(b"%d" % number for number in range(100)))
+    (first,) = take(queue)
+    assert queue.move(first.lease, delay_seconds=5, attempts=1)
+    clock.now += 5
+    assert bodies(take(queue, 2)) == [b"0", b"1"]
+
+
+def test_what_is_given_back_keeps_its_place(open_queue):
+    queue = open_queue()
+    publish(queue, b"a", b"b", b"c")
+    first, second = take(queue, 2)
+    queue.give_back([GivenBack(second.lease, 1), GivenBack(first.lease, 0)])
+    assert [(each.message.body, each.returns) for each in take(queue, 3)] == [(b"a", 0), (b"b", 1), (b"c", 0)]
+
+
+def test_a_crowd_that_is_due_at_once_is_promoted_little_by_little_and_wholly(open_queue, clock):
+    queue = open_queue()
+    publish(queue, *(b"%d" % number for number in range(250)))
+    for each in take(queue, 250):
+        queue.move(each.lease, delay_seconds=60, attempts=1)
+    assert take(queue) == []
+    clock.now += 60
+    received = []
+    while taken := take(queue):
+        received += bodies(taken)
+    assert sorted(received) == sorted(b"%d" % number for number in range(250))
+
+
+# leases
+
+
+def test_a_lease_that_is_renewed_holds_for_ever(open_queue, clock):
+    worker, other = open_queue(), open_queue()
+    publish(worker, b"task")
+    (taken,) = take(worker)
+    for _ in range(20):
+        pass_time(clock, LEASE_SECONDS, heard_of=[worker, other])
+        assert take(other) == []
+    assert worker.remove(taken.lease)
+
+
+def test_who_is_silent_for_longer_than_its_lease_loses_everything_in_hand(open_queue, clock):
+    frozen, other = open_queue(), open_queue()
+    publish(frozen, b"a", b"b")
+    held = take(frozen, 2)
+    pass_time(clock, LEASE_SECONDS - 0.1, heard_of=[other])
+    assert take(other, 2) == []
+    pass_time(clock, 1.1, heard_of=[other])
+    again = take(other, 2)
+    assert [(each.message.body, each.returns) for each in again] == [(b"a", 1), (b"b", 1)]
+    assert not frozen.remove(held[0].lease)
+    assert not frozen.move(held[1].lease, delay_seconds=5, attempts=9)
+    frozen.give_back([GivenBack(each.lease, 1) for each in held])
+    frozen.renew()
+    assert take(frozen, 2) == []
+    assert all(other.remove(each.lease) for each in again)
+    assert other.depth().tasks == other.depth().waiting == 0
+
+
+def test_who_wakes_before_anybody_noticed_keeps_its_lease(open_queue, clock):
+    worker = open_queue()
+    publish(worker, b"task")
+    (taken,) = take(worker)
+    clock.now += 10 * LEASE_SECONDS
+    worker.renew()
+    other = open_queue()
+    assert take(other) == []
+    assert worker.remove(taken.lease)
+
+
+def test_who_was_silent_itself_lets_the_others_speak_first(open_queue, clock):
+    """The host slept, or a backup held the lock: every lease has run out at the same moment."""
+    worker, other = open_queue(), open_queue()
+    publish(worker, b"task")
+    (taken,) = take(worker)
+    clock.now += 8 * 3600
+    other.renew()
+    assert take(other) == []
+    worker.renew()
+    pass_time(clock, 2 * LEASE_SECONDS, heard_of=[other, worker])
+    assert take(other) == []
+    assert worker.remove(taken.lease)
+
+
+def test_a_token_is_worth_nothing_for_a_later_lease_of_the_same_process(open_queue):
+    queue = open_queue()
+    publish(queue, b"task")
+    (first,) = take(queue)
+    queue.give_back([GivenBack(first.lease, 1)])
+    (second,) = take(queue)
+    assert not queue.remove(first.lease)
+    assert queue.depth().tasks == 1
+    assert queue.remove(second.lease)
+
+
+def test_a_token_is_worth_nothing_for_a_later_message_at_the_same_place(open_queue):
+    queue = open_queue()
+    publish(queue, b"first")
+    (first,) = take(queue)
+    assert queue.remove(first.lease)
+    publish(queue, b"second")
+    (second,) = take(queue)
+    assert not queue.remove(first.lease)
+    assert queue.remove(second.lease)
+
+
+def test_leases_of_a_process_that_is_gone_are_given_back_within_a_second(open_queue, owner_is, clock):
+    other = open_queue()
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    owner_is(Process(finished.pid, "1", this_process().namespace))
+    gone = open_queue()
+    publish(gone, b"task")
+    take(gone)
+    clock.now += 1
+    assert [(each.message.body, each.returns) for each in take(other)] == [(b"task", 1)]
+
+
+def test_a_zombie_is_gone():
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert is_gone(Process(zombie.pid, "", this_process().namespace))
+    zombie.wait()
+
+
+def test_a_later_process_with_the_same_number_is_another():
+    me = this_process()
+    assert not is_gone(me)
+    assert is_gone(Process(me.pid, str(int(me.started) - 1), me.namespace))
+
+
+def test_process_numbers_of_another_container_mean_nothing(open_queue, owner_is, clock):
+    owner_is(Process(2**22 + 1, "1", "pid:[1]"))
+    elsewhere = open_queue()
+    owner_is(this_process())
+    other = open_queue()
+    publish(elsewhere, b"task")
+    take(elsewhere)
+    pass_time(clock, LEASE_SECONDS - 1, heard_of=[other])
+    assert take(other) == []
+    pass_time(clock, 2, heard_of=[other])
+    assert bodies(take(other)) == [b"task"]
+
+
+def test_a_frozen_process_of_its_own_learns_that_it_lost(place):
+    async def main():
+        ahead = Clock(0.0)
+        queue = QueueFile(Path(place.target), namespace=place.namespace, clock=lambda: boot_clock() + ahead.now)
+        queue.open()
+        async with place.program("hold") as program:
+            publish(queue, b"task")
+            assert await asyncio.wait_for(program.stdout.readline(), HANGS_SECONDS) == b"holding\n"
+            program.send_signal(signal.SIGSTOP)
+            pass_time(ahead, LEASE_SECONDS + 1, heard_of=[queue])
+            (taken,) = take(queue)
+            program.send_signal(signal.SIGCONT)
+            program.stdin.write(b"\n")
+            assert await asyncio.wait_for(program.stdout.readline(), HANGS_SECONDS) == b"lost\n"
+        assert queue.remove(taken.lease)
+        queue.close()
+
+    asyncio.run(main())
+
+
+async def test_a_stalled_event_loop_loses_its_leases(path, clock, open_queue):
+    """A worker that hangs must not keep its message for ever: renewals come from where the work is done."""
+    other = open_queue()
+    async with (
+        SqliteBroker(path, namespace="scraper", clock=clock, boot="one") as broker,
+        broker.consumer() as consumer,
+    ):
+        await broker.publish([Message(b"task")])
+        delivery = await consumer.receive()
+        pass_time(clock, LEASE_SECONDS + 1, heard_of=[other])  # and not a single await
+        assert bodies(take(other)) == [b"task"]
+        with pytest.raises(DeliveryLost):
+            await delivery.ack()
+
+
+# clocks
+
+
+def test_after_a_restart_of_the_host_nothing_waits_and_nothing_is_leased(open_queue, clock):
+    before = open_queue()
+    publish(before, b"waits", b"in hand", b"ready")
+    waits, _ = take(before, 2)
+    before.move(waits.lease, delay_seconds=3600, attempts=1)
+    after = open_queue(clock=Clock(3.0), boot="two")
+    assert [(each.message.body, each.returns) for each in take(after, 3)] == [
+        (b"waits", 0),
+        (b"in hand", 1),
+        (b"ready", 0),
+    ]
+
+
+def test_delays_of_the_new_start_are_kept_and_shared(open_queue, clock):
+    before = open_queue()
+    publish(before, b"task")
+    before.move(take(before)[0].lease, delay_seconds=3600, attempts=1)
+    later = Clock(3.0)
+    one, two = (open_queue(clock=later, boot="two") for _ in range(2))
+    one.move(take(one)[0].lease, delay_seconds=60, attempts=2)
+    later.now += 59
+    assert take(two) == take(one) == []
+    later.now += 1
+    assert bodies(take(two)) == [b"task"]
+
+
+def test_a_restart_shows_even_where_the_system_does_not_tell(open_queue, clock):
+    clock.now = 1e6
+    before = open_queue(boot="")
+    publish(before, b"waits")
+    before.move(take(before)[0].lease, delay_seconds=3600, attempts=1)
+    after = open_queue(clock=Clock(3.0), boot="")
+    assert bodies(take(after)) == [b"waits"]
+
+
+def test_another_start_of_the_program_releases_nothing_early(open_queue, clock):
+    before = open_queue()
+    publish(before, b"task")
+    before.move(take(before)[0].lease, delay_seconds=3600, attempts=1)
+    clock.now += 3599
+    assert take(open_queue()) == []
+
+
+# many processes
+
+
+async def test_many_processes_take_each_message_exactly_once(place):
+    wanted = [b"%d" % number for number in range(400)]
+
+    async def drain():
+        async with place.program("drain") as program:
+            output, _ = await asyncio.wait_for(program.communicate(), HANGS_SECONDS)
+            return output.split()
+
+    async with place.broker() as broker:
+        await broker.publish([Message(body) for body in wanted])
+        received = await asyncio.gather(*(drain() for _ in range(4)))
+        assert sorted(body for each in received for body in each) == sorted(wanted)
+        assert (await broker.depth()).tasks == 0
+
+
+async def test_many_processes_may_create_the_file_at_once(place):
+    async with place.program("drain") as one, place.program("drain") as two, place.program("drain") as three:
+        for program in (one, two, three):
+            await asyncio.wait_for(program.communicate(), HANGS_SECONDS)
+            assert program.returncode == 0
+
+
+async def test_a_message_of_another_process_wakes_an_idle_consumer(place, open_queue):
+    async with place.broker() as broker, broker.consumer() as consumer:
+        waiting = asyncio.create_task(consumer.receive())
+        await asyncio.sleep(0.05)
+        publish(open_queue(clock=boot_clock, boot=None), b"task")
+        assert (await asyncio.wait_for(waiting, HANGS_SECONDS)).message.body == b"task"
+
+
+async def test_consumers_are_counted_over_all_processes(place):
+    async with place.broker() as broker, broker.consumer(), broker.consumer(), broker.consumer("parked"):
+        async with place.broker() as other, other.consumer():
+            assert (await broker.depth()).consumers == (await other.depth()).consumers == 3
+        assert (await broker.depth()).consumers == 2
+    async with place.broker() as broker:
+        assert (await broker.depth()).consumers == 0
+
+
+def test_consumers_of_a_process_that_is_gone_are_not_counted(open_queue, owner_is):
+    owner_is(Process(2**22 + 1, "1", this_process().namespace))
+    open_queue().count_consumers(3)
+    owner_is(this_process())
+    assert open_queue().depth().consumers == 0
+
+
+def test_an_idle_consumer_goes_on_counting(open_queue, clock):
+    idle, other = open_queue(), open_queue()
+    idle.count_consumers(1)
+    pass_time(clock, 10 * IDLE_SECONDS, heard_of=[idle, other])
+    take(other)
+    assert other.depth().consumers == 1
+
+
+# the event loop's side, in virtual time
+
+
+@pytest.mark.virtual_time
+async def test_leases_are_renewed_while_the_work_takes_long(path):
+    loop = asyncio.get_running_loop()
+    options = {"namespace": "scraper", "clock": loop.time, "boot": "one"}
+    async with SqliteBroker(path, **options) as worker, SqliteBroker(path, **options) as other:
+        await worker.publish([Message(b"task")])
+        async with worker.consumer() as consumer, other.consumer() as rival:
+            delivery = await consumer.receive()
+            waiting = asyncio.create_task(rival.receive())
+            await asyncio.sleep(20 * LEASE_SECONDS)
+            assert not waiting.done()
+            await delivery.ack()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+
+@pytest.mark.virtual_time
+async def test_a_delay_is_kept_to_the_next_look(path):
+    loop = asyncio.get_running_loop()
+    async with (
+        SqliteBroker(path, namespace="scraper", clock=loop.time, boot="one") as broker,
+        broker.consumer() as consumer,
+    ):
+        await broker.publish([Message(b"task")])
+        await (await consumer.receive()).move(delay_seconds=301, attempts=1)
+        moved_at = loop.time()
+        await consumer.receive()
+        assert 900 <= loop.time() - moved_at <= 900.3
+
+
+async def test_cancelled_receives_lose_nothing_at_any_moment(place):
+    rng = random.Random(3)
+    async with place.broker() as broker:
+        await broker.publish([Message(b"%d" % number) for number in range(50)])
+        received = []
+        async with broker.consumer() as consumer:
+            while len(received) < 50:
+                waiting = asyncio.create_task(consumer.receive())
+                for _ in range(rng.randrange(12)):
+                    await asyncio.sleep(rng.choice([0, 0, 0.0003]))
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                if not waiting.cancelled():
+                    assert waiting.result().returns == 0
+                    received.append(waiting.result().message.body)
+                    await waiting.result().ack()
+        assert sorted(received) == sorted(b"%d" % number for number in range(50))
+
+
+async def test_a_message_taken_for_somebody_who_gave_up_goes_to_the_next_in_line(place):
+    async with place.broker() as broker, broker.consumer() as first, broker.consumer() as second:
+        leaving, staying = asyncio.create_task(first.receive()), asyncio.create_task(second.receive())
+        await asyncio.sleep(0.01)
+        await broker.publish([Message(b"task")])
+        while not leaving.done() and not staying.done():
+            await asyncio.sleep(0)
+            leaving.cancel()
+        delivery = await asyncio.wait_for(staying, HANGS_SECONDS)
+        assert (delivery.message.body, delivery.returns) == (b"task", 0)
+
+
+async def test_leaving_the_broker_ends_its_receives_and_its_thread(place):
+    async with place.broker() as broker, broker.consumer() as consumer:
+        waiting = asyncio.create_task(consumer.receive())
+        await asyncio.sleep(0.01)
+        await broker.__aexit__()
+        with pytest.raises(Unavailable, match="closed"):
+            await waiting
+        with pytest.raises(Unavailable, match="closed"):
+            await broker.depth()
+        with pytest.raises(Unavailable, match="closed"):
+            await consumer.receive()
+
+
+# trouble
+
+
+def refused(path):
+    with pytest.raises(Misconfigured) as error:
+        QueueFile(path, namespace="scraper").open()
+    assert str(path) in str(error.value)
+    assert "BROKER_URL" in str(error.value)
+    return str(error.value)
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(path, open_queue):
+    open_queue().close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE queue_meta SET value = 2 WHERE key = 'schema_version'")
+    connection.close()
+    assert "newer" in refused(path)
+
+
+@pytest.mark.parametrize("content", [b"<html>not a database</html>" * 200, b"x"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    assert "not an SQLite database" in refused(path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_place_of_the_file_is_refused(path):
+    path.mkdir()
+    assert "folder" in refused(path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(path):
+    path.write_bytes(b"")
+    refused(path / "data" / "queue.db")
+
+
+def test_a_place_where_nothing_can_be_written_is_refused():
+    refused(Path("/proc/queue.db"))
+
+
+def test_folders_on_the_way_are_made(tmp_path):
+    queue = QueueFile(tmp_path / "a" / "b" / "queue.db", namespace="scraper")
+    queue.open()
+    publish(queue, b"task")
+    queue.close()
+
+
+def test_an_empty_file_becomes_a_queue(path, open_queue):
+    path.write_bytes(b"")
+    publish(open_queue(), b"task")
+
+
+def test_the_queue_leaves_the_tables_of_others_alone(path, open_queue):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE results (task_id)")
+        connection.execute("INSERT INTO results VALUES ('a')")
+    queue = open_queue()
+    publish(queue, b"task")
+    take(queue)
+    assert connection.execute("SELECT * FROM results").fetchall() == [("a",)]
+    connection.close()
+
+
+@pytest.fixture
+def lock(path):
+    """Locks and unlocks the file as another program may."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    yield lambda what: connection.execute({"lock": "BEGIN IMMEDIATE", "unlock": "ROLLBACK"}[what])
+    connection.close()
+
+
+def test_a_locked_file_is_unavailable_and_nothing_is_half_done(open_queue, lock):
+    queue = open_queue()
+    publish(queue, b"a")
+    (taken,) = take(queue)
+    lock("lock")
+    for attempt in (
+        lambda: publish(queue, b"b", b"c"),
+        lambda: queue.publish_result(b"line"),
+        lambda: queue.remove(taken.lease),
+        lambda: queue.move(taken.lease, delay_seconds=5, attempts=1),
+        lambda: queue.give_back([GivenBack(taken.lease, 1)]),
+        queue.renew,
+    ):
+        with pytest.raises(Unavailable, match="locked"):
+            attempt()
+    lock("unlock")
+    assert (queue.depth().tasks, queue.depth().waiting) == (1, 0)
+    assert queue.remove(taken.lease)
+
+
+def test_a_file_that_is_locked_at_start_is_unavailable(open_queue, lock):
+    open_queue()
+    lock("lock")
+    with pytest.raises(Unavailable, match="locked"):
+        open_queue()
+
+
+def test_a_full_disk_is_unavailable_and_nothing_is_half_done(open_queue, path):
+    queue = open_queue()
+    publish(queue, b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(Unavailable):
+            publish(queue, b"small", b"x" * (8 << 20))
+        assert queue.depth().tasks == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    publish(queue, b"after")
+    assert bodies(take(queue, 5)) == [b"before", b"after"]
+
+
+def test_a_file_that_was_deleted_takes_nothing_more(open_queue, path):
+    queue = open_queue()
+    path.unlink()
+    with pytest.raises(Unavailable, match=r"queue\.db"):
+        publish(queue, b"task")
+    open_queue()
+    with pytest.raises(Unavailable, match="replaced"):
+        publish(queue, b"task")
+
+
+@pytest.mark.virtual_time
+async def test_receiving_waits_while_the_file_is_locked_and_says_so(path, lock):
+    events = []
+    async with (
+        SqliteBroker(path, namespace="scraper", observe=events.append, busy_seconds=0.01) as broker,
+        broker.consumer() as consumer,
+    ):
+        await broker.publish([Message(b"task")])
+        lock("lock")
+        waiting = asyncio.create_task(consumer.receive())
+        await asyncio.sleep(100)
+        assert not waiting.done()
+        assert [type(event) for event in events] == [WaitingFor] * len(events)
+        assert 3 <= len(events) <= 5
+        assert all(event.what == "broker" and "locked" in event.error for event in events)
+        lock("unlock")
+        assert (await waiting).message.body == b"task"
+        assert isinstance(events[-1], Back)
+
+
+@pytest.mark.virtual_time
+async def test_what_could_not_be_given_back_at_once_is_given_back_later(path, lock):
+    async with SqliteBroker(path, namespace="scraper", busy_seconds=0.01) as broker:
+        await broker.publish([Message(b"task")])
+        async with broker.consumer() as consumer:
+            await consumer.receive()
+            lock("lock")
+        await asyncio.sleep(1)
+        lock("unlock")
+        async with broker.consumer() as consumer:
+            delivery = await consumer.receive()
+            assert (delivery.message.body, delivery.returns) == (b"task", 1)
+
+
+@pytest.mark.virtual_time
+async def test_settling_can_be_tried_again_after_the_file_was_locked(path, lock):
+    async with SqliteBroker(path, namespace="scraper", busy_seconds=0.01) as broker, broker.consumer() as consumer:
+        await broker.publish([Message(b"task")])
+        delivery = await consumer.receive()
+        lock("lock")
+        with pytest.raises(Unavailable):
+            await delivery.ack()
+        lock("unlock")
+        await delivery.ack()
+        assert (await broker.depth()).tasks == 0
+
+
+# cost
+
+
+def filled(queue, path, rows):
+    """`rows` messages, half of them waiting, without the time that publishing them would take."""
+    publish(queue, b"first")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+            " INSERT INTO queue_messages (id, queue, state, urgency, attempts, submission, due, task_id)"
+            " SELECT i, (SELECT queue FROM queue_messages WHERE id = 1), i % 2, 1, 0, 0, CASE i % 2 WHEN 1 THEN 1e9 + i END, '' FROM n",
+            (rows,),
+        )
+        connection.execute("INSERT INTO queue_bodies SELECT id, 'body' FROM queue_messages WHERE id > 1")
+    connection.close()
+
+
+def steps(queue, work):
+    """Steps of SQLite's virtual machine that `work` takes: a measure that no machine's speed is in."""
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+
+    connection = queue._file._connection
+    connection.set_progress_handler(step, 1)
+    work()
+    connection.set_progress_handler(None, 1)
+    return count
+
+
+def test_nothing_costs_more_with_a_long_queue_than_with_a_short_one(tmp_path, clock):
+    costs = []
+    for rows in (1_000, 200_000):
+        path = tmp_path / f"{rows}.db"
+        queue = QueueFile(path, namespace="scraper", clock=clock, boot="one")
+        queue.open()
+        filled(queue, path, rows)
+        cost = {}
+        taken = []
+        cost["take"] = steps(queue, lambda: taken.extend(take(queue, 2)))  # noqa: B023 called at once
+        cost["remove"] = steps(queue, lambda: queue.remove(taken[0].lease))  # noqa: B023 called at once
+        cost["move"] = steps(queue, lambda: queue.move(taken[1].lease, delay_seconds=5, attempts=1))  # noqa: B023 called at once
+        clock.now += 5
+        cost["promote and take"] = steps(queue, lambda: take(queue))  # noqa: B023 called at once
+        cost["publish"] = steps(queue, lambda: publish(queue, b"new"))  # noqa: B023 called at once
+        cost["renew"] = steps(queue, queue.renew)
+        cost["depth"] = steps(queue, queue.depth)
+        assert queue.depth().tasks == rows // 2 + 1
+        queue.close()
+        costs.append(cost)
+    short, long = costs
+    assert long == pytest.approx(short, abs=20)
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments", "index"),
+    [
+        (TAKE, (1, 1), "queue_ready"),
+        (ANY_READY, (1,), "queue_ready"),
+        (PROMOTE, (1.0, 1), "queue_waiting"),
+        (NEXT_DUE, (), "queue_waiting"),
+        (LATEST, (), "queue_waiting"),
+        (sqlite_leases.HELD, (b"",), "queue_leased"),
+    ],
+)
+def test_every_search_goes_through_its_index_and_sorts_nothing(path, open_queue, statement, arguments, index):
+    open_queue()
+    connection = sqlite3.connect(path)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments)]
+    connection.close()
+    assert any(index in line for line in plan)
+    assert not any(line.startswith(("SCAN m", "SCAN b")) or "TEMP B-TREE" in line for line in plan)
+
+
+def test_a_look_while_nothing_changes_takes_next_to_no_steps(open_queue):
+    queue = open_queue()
+    take(queue)
+    assert steps(queue, lambda: take(queue)) < 10
+
+
+def test_acknowledged_messages_leave_their_space_to_new_ones(open_queue, path):
+    queue = open_queue()
+    sizes = []
+    for _ in range(3):
+        publish(queue, *([b"x" * 50_000] * 20))
+        for each in take(queue, 20):
+            queue.remove(each.lease)
+        with sqlite3.connect(path) as connection:
+            sizes.append(connection.execute("PRAGMA page_count").fetchone()[0])
+        connection.close()
+    assert sizes[0] == sizes[1] == sizes[2]
+
+
+def test_publishing_and_settling_reach_the_disk_and_taking_need_not(open_queue):
+    queue = open_queue()
+
+    def level():
+        return queue._file._connection.execute(f"PRAGMA synchronous -- {random.random()}").fetchone()[0]
+
+    full, normal = 2, 1
+    publish(queue, b"a", b"b")
+    assert level() == full
+    for settle in (queue.remove, lambda lease: queue.move(lease, delay_seconds=5, attempts=1)):
+        (taken,) = take(queue)
+        assert level() == normal
+        settle(taken.lease)
+        assert level() == full
