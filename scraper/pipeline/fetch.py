@@ -147,6 +147,7 @@ class Fetcher:
         while True:
             visit.host = target.host
             visit.trace.url = str(target)
+            visit.seen.add((str(target), _cookie_header(visit.cookies, target)))
             await self._wait_until_welcome(target, visit)
             async with self._answer(target, visit.cookies) as response:
                 location = location_of(response.status_code, response.headers.get("location"), host=target.host)
@@ -157,7 +158,6 @@ class Fetcher:
 
     def _next(self, target: httpx.URL, location: str, visit: _Visit) -> httpx.URL:
         """Where a redirect leads, under the same policy as where it began."""
-        visit.seen.add((str(target), _cookie_header(visit.cookies, target)))
         try:
             following = self._checked(_parsed(location, relative_to=target))
         except Permanent as refusal:

@@ -23,7 +23,7 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from scraper.errors import Permanent, ScraperError, Transient
 from scraper.models import ParkReason
@@ -177,9 +177,12 @@ def _in_words(error: Exception, host: str) -> ScraperError:
     return Transient(f"{host}: {what} ({reason})" if reason else f"{host}: {what}")
 
 
-def _is_too_long(error: Exception) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, LineTooLong) or "Too many headers" in str(cause)
+def _is_too_long(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, LineTooLong) or (isinstance(error, BadHttpMessage) and "Too many" in error.message):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _reason(error: Exception) -> str:
