@@ -35,11 +35,11 @@ test: lint rabbitmq  ## lint, types and all tests, a real RabbitMQ included
 
 test-pages: $(READY) rabbitmq  ## real pages through both brokers: make test-pages PAGES_DIR=../shared/pages
 	@test -n "$(PAGES_DIR)" || { echo "name the folder of pages: make test-pages PAGES_DIR=…"; exit 2; }
-	PAGES_DIR="$(PAGES_DIR)" $(BIN)/python -m pytest acceptance/test_pages.py
+	PAGES_DIR="$(PAGES_DIR)" $(BIN)/python -m pytest tests/acceptance/test_pages.py
 
 test-vllm: $(READY)  ## against a real vLLM server: make test-vllm VLLM_BASE_URL=http://localhost:8000/v1
 	@test -n "$(VLLM_BASE_URL)" || { echo "name the server: make test-vllm VLLM_BASE_URL=http://host:port/v1"; exit 2; }
-	VLLM_BASE_URL="$(VLLM_BASE_URL)" $(BIN)/python -m pytest acceptance/test_vllm.py
+	VLLM_BASE_URL="$(VLLM_BASE_URL)" $(BIN)/python -m pytest tests/acceptance/test_vllm.py
 
 bench: $(READY) rabbitmq  ## cost of a task beside its floor, in one run
 	$(BIN)/python benchmarks/tasks.py

@@ -1,0 +1,51 @@
+"""The service as its owner runs it: commands in processes of their own, settings in the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SCRAPER = [sys.executable, "-m", "scraper.main"]
+
+
+class Service:
+    """One namespace with its own results, in `folder`."""
+
+    def __init__(self, folder: Path, *, broker_url: str | None = None, **settings: object) -> None:
+        database = f"sqlite:///{folder / 'scraper.db'}"
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "BROKER_URL": broker_url or database,
+            "RESULTS_URL": database,
+            "RUN_DIR": str(folder / "run"),
+            **{name: str(value) for name, value in settings.items()},
+        }
+
+    def __call__(self, *arguments: object, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end, from an empty folder so that no .env of the developer's gets in."""
+        return subprocess.run(
+            [*SCRAPER, *map(str, arguments)],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def results(self) -> list[dict[str, Any]]:
+        """What `export` writes."""
+        exported = self("export")
+        assert exported.returncode == 0, exported.stderr
+        return [json.loads(line) for line in exported.stdout.splitlines()]
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` says."""
+        said = self("status", "--json")
+        assert said.returncode == 0, said.stderr
+        return json.loads(said.stdout)
