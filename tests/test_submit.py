@@ -1,0 +1,210 @@
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+
+from scraper.errors import Unavailable
+from scraper.events import Back, WaitingFor
+from scraper.ports import Message
+from scraper.store.sqlite import SqliteStore
+from scraper.submit import BATCH_BYTES, BATCH_TASKS, SubmitCounts, submit
+from scraper.task_files import Entry, Refused
+from tests.store.results import done, parked
+
+
+class Queue:
+    """A broker as far as publishing goes; away as often as told."""
+
+    def __init__(self, *, away=0):
+        self.away = away
+        self.messages = []
+        self.batches = []
+
+    async def publish(self, messages):
+        await asyncio.sleep(0)
+        if self.away:
+            self.away -= 1
+            raise Unavailable("no broker there")
+        self.messages += messages
+        self.batches.append(len(messages))
+
+    @property
+    def ids(self):
+        return [message.task_id for message in self.messages]
+
+
+@pytest.fixture
+async def store(tmp_path):
+    async with SqliteStore(tmp_path / "results.db") as store:
+        yield store
+
+
+def entries(*ids):
+    return [Entry(Message(b"{}", task_id=task_id), 10) for task_id in ids]
+
+
+async def submitted(entries, queue, store, **options):
+    return await submit(entries, broker=queue, store=store, refused=lambda _: None, **options)
+
+
+async def test_new_tasks_are_queued_once_and_remembered(store):
+    queue = Queue()
+    assert await submitted(entries("a", "b"), queue, store) == SubmitCounts(2, 2, 0, 0, 20)
+    assert await submitted(entries("a", "b", "c"), queue, store) == SubmitCounts(3, 1, 2, 0, 30)
+    assert queue.ids == ["a", "b", "c"]
+    assert {message.submission for message in queue.messages} == {0}
+
+
+async def test_done_and_waiting_tasks_are_skipped_and_parked_ones_tried_again(store):
+    queue = Queue()
+    await store.save(done("done"))
+    await store.save(parked("parked"))
+    await store.submitted(["waiting"])
+    counts = await submitted(entries("done", "parked", "waiting"), queue, store)
+    assert counts == SubmitCounts(read=3, queued=1, skipped=2, refused=0, bytes_read=30)
+    assert queue.ids == ["parked"]
+    await submitted(entries("parked"), queue, store)
+    assert queue.ids == ["parked"]
+
+
+async def test_again_runs_everything_anew_as_newer_than_all(store):
+    queue = Queue()
+    await store.save(done("done"))
+    await store.submitted(["waiting"])
+    counts = await submitted(entries("done", "waiting", "new"), queue, store, again=True, clock_ns=lambda: 77)
+    assert counts.queued == 3
+    assert [message.submission for message in queue.messages] == [77, 77, 77]
+
+
+async def test_a_task_that_stands_there_twice_is_queued_once(store):
+    queue = Queue()
+    counts = await submitted(entries("a", "b", "a", "a"), queue, store)
+    assert (counts.queued, counts.skipped) == (2, 2)
+    assert sorted(queue.ids) == ["a", "b"]
+
+
+async def test_refusals_are_told_and_counted_and_comments_are_not(store):
+    queue, told = Queue(), []
+    refused = Refused("urls.txt", 2, "not JSON")
+    mixed = [*entries("a"), Entry(refused, 5), Entry(None, 1), *entries("b")]
+    counts = await submit(mixed, broker=queue, store=store, refused=told.append)
+    assert counts == SubmitCounts(read=3, queued=2, skipped=0, refused=1, bytes_read=26)
+    assert told == [refused]
+
+
+async def test_a_file_of_comments_alone_queues_nothing(store):
+    queue = Queue()
+    assert await submitted([Entry(None, 4)] * 3, queue, store) == SubmitCounts(bytes_read=12)
+    assert await submitted([], queue, store) == SubmitCounts()
+    assert queue.batches == []
+
+
+async def test_a_long_file_goes_in_batches_and_progress_is_told(store):
+    queue, told = Queue(), []
+    ids = [f"id-{number}" for number in range(3 * BATCH_TASKS)]
+    counts = await submitted((entry for entry in entries(*ids)), queue, store, progress=told.append)
+    assert queue.ids == ids
+    assert max(queue.batches) <= BATCH_TASKS
+    assert told[-1] == counts
+    assert [each.read for each in told] == sorted({each.read for each in told})
+
+
+async def test_reading_stays_at_most_a_batch_ahead(store):
+    """In tasks and in bytes: large pages must not pile up in memory."""
+    read = 0
+
+    def large():
+        nonlocal read
+        for number in range(40):
+            read += 1
+            yield Entry(Message(b"", task_id=f"id-{number}"), BATCH_BYTES // 2)
+
+    class Slow(Queue):
+        ahead = 0
+
+        async def publish(self, messages):
+            await super().publish(messages)
+            await asyncio.sleep(0.002)
+            self.ahead = max(self.ahead, read - len(self.messages))
+
+    queue = Slow()
+    await submitted(large(), queue, store)
+    assert len(queue.messages) == 40
+    assert queue.ahead <= 4  # two in the buffer, one in the reader's hand, one between
+
+
+async def test_a_slow_source_is_not_held_back_until_a_batch_is_full(store):
+    queue = Queue()
+    more = threading.Event()
+
+    def slow():
+        yield from entries("first")
+        assert more.wait(30)
+        yield from entries("second")
+
+    class Seen(Queue):
+        async def publish(self, messages):
+            await super().publish(messages)
+            more.set()
+
+    queue = Seen()
+    await submitted(slow(), queue, store)
+    assert queue.batches == [1, 1]
+
+
+async def test_a_broker_that_is_away_is_waited_for(store, monkeypatch):
+    monkeypatch.setattr("scraper.patience.FIRST_WAIT_SECONDS", 0.001)
+    queue, seen = Queue(away=2), []
+    assert (await submitted(entries("a"), queue, store, observe=seen.append)).queued == 1
+    assert queue.ids == ["a"]
+    assert [type(event) for event in seen] == [WaitingFor, Back]
+
+
+async def test_what_reading_raises_comes_after_what_was_read(store):
+    queue = Queue()
+
+    def broken():
+        yield from entries("a")
+        raise Unavailable("the disk is gone")
+
+    with pytest.raises(Unavailable, match="the disk is gone"):
+        await submitted(broken(), queue, store)
+    assert queue.ids == ["a"]
+
+
+async def test_breaking_off_ends_the_reading_too(store):
+    ended = threading.Event()
+
+    def endless():
+        try:
+            number = 0
+            while True:
+                yield from entries(f"id-{number}")
+                number += 1
+        finally:
+            ended.set()
+
+    reading = endless()
+    task = asyncio.create_task(submitted(reading, Queue(), store))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    deadline = time.monotonic() + 30
+    while reading.gi_running and time.monotonic() < deadline:
+        await asyncio.sleep(0.001)
+    reading.close()
+    assert ended.is_set()
+
+
+async def test_ids_are_remembered_only_after_the_broker_has_them(store):
+    class Away(Queue):
+        async def publish(self, messages):
+            assert await store.known([message.task_id for message in messages]) == {}
+            raise OSError(os.strerror(5))
+
+    with pytest.raises(OSError, match="Input/output"):
+        await submitted(entries("a"), Away(), store)
+    assert await store.known(["a"]) == {}
