@@ -1,7 +1,7 @@
 import asyncio
 import os
 import threading
-import time
+from itertools import count
 
 import pytest
 
@@ -179,24 +179,18 @@ async def test_breaking_off_ends_the_reading_too(store):
 
     def endless():
         try:
-            number = 0
-            while True:
+            for number in count():
                 yield from entries(f"id-{number}")
-                number += 1
         finally:
             ended.set()
 
-    reading = endless()
-    task = asyncio.create_task(submitted(reading, Queue(), store))
+    task = asyncio.create_task(submitted(endless(), Queue(), store))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    deadline = time.monotonic() + 30
-    while reading.gi_running and time.monotonic() < deadline:
-        await asyncio.sleep(0.001)
-    reading.close()
-    assert ended.is_set()
+    del task
+    assert await asyncio.to_thread(ended.wait, 30)
 
 
 async def test_ids_are_remembered_only_after_the_broker_has_them(store):
