@@ -2,16 +2,16 @@
 
 Every hop of a redirect goes the same way as the first: address policy → robots.txt of its origin → turn of its host
 (once per host and page) → request. What may be dialled is decided in `addresses`, whose turn it is in `host_turns`,
-what an answer means in `responses`, what is a page in `content_types`; here they are put in order.
+what an answer means in `responses`, what is a page in `reading`; here they are put in order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -27,11 +27,10 @@ from scraper.errors import Held, Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.pipeline import robots
 from scraper.pipeline.addresses import check_host, check_port, check_scheme
-from scraper.pipeline.charset import decode
-from scraper.pipeline.content_types import SNIFF_BYTES, Kind, NotAPage, charset_of, kind_of
 from scraper.pipeline.host_turns import HostTurns
+from scraper.pipeline.reading import read_beginning, read_page
 from scraper.pipeline.responses import concerns_the_host, location_of, pause_of
-from scraper.pipeline.unpack import ACCEPT_ENCODING, Broken, TooMuch, UnknownEncoding, Unpacker
+from scraper.pipeline.unpack import ACCEPT_ENCODING
 from scraper.pipeline.wire import Resolve, SystemResolver, Wire
 from scraper.trace import Trace
 
@@ -45,8 +44,6 @@ MAX_URL_CHARACTERS = 8192
 ROBOTS_TIMEOUT_SECONDS = 15.0
 TURNS_BUSY_SECONDS = 60.0
 """How long to leave a page whose host's turn cannot be read."""
-DECODE_ON_LOOP_BYTES = 256 * 1024
-"""Larger bodies are decoded in a thread, as they are cleaned in one."""
 
 
 @dataclass(slots=True)
@@ -152,7 +149,7 @@ class Fetcher:
             async with self._answer(target, visit.cookies) as response:
                 location = location_of(response.status_code, response.headers.get("location"), host=target.host)
                 if location is None:
-                    return await self._page(response, target)
+                    return await read_page(response, max_bytes=self._max_bytes)
                 _keep_cookies(visit, response)
             target = self._next(target, location, visit)
 
@@ -171,13 +168,14 @@ class Fetcher:
     def _checked(self, url: httpx.URL) -> httpx.URL:
         """`url` without fragment and with its host in its one spelling. Permanent if policy forbids to fetch it."""
         check_scheme(url.scheme)
-        host = check_host(url.raw_host.decode("ascii"), allow_private=self._allow_private)
+        named = url.raw_host.decode("ascii")
+        host = check_host(named, allow_private=self._allow_private)
         check_port(url.port, host=host)
         if url.userinfo:
             raise Permanent(
                 ParkReason.REFUSED_ADDRESS, f"{host}: addresses that carry a user name or password are not fetched"
             )
-        return url.copy_with(host=host, fragment=None)
+        return url.copy_with(host=host, fragment=None) if host != named or "#" in str(url) else url
 
     async def _wait_until_welcome(self, target: httpx.URL, visit: _Visit) -> None:
         crawl_delay_seconds = 0.0
@@ -222,40 +220,6 @@ class Fetcher:
         finally:
             await response.aclose()
 
-    async def _page(self, response: httpx.Response, target: httpx.URL) -> Page:
-        host = target.host
-        content_type = response.headers.get("content-type", "")
-        body = bytearray()
-        kind: Kind | None = None
-        try:
-            async with aclosing(_unpacked(response, max_bytes=self._max_bytes)) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    if kind is None and len(body) >= SNIFF_BYTES:
-                        kind = _page_kind(content_type, body, host=host)
-                        self._refuse_announced_size(response)
-        except TooMuch:
-            raise self._too_large(host) from None
-        except UnknownEncoding as error:
-            why = f"{host}: the page is packed in a way that was not asked for ({_word(str(error))})"
-            raise Permanent(ParkReason.NOT_HTML, why) from error
-        except Broken as error:
-            raise Transient(f"{host}: the answer broke off or is damaged (it cannot be unpacked)") from error
-        kind = kind or _page_kind(content_type, body, host=host)
-        text = await _decoded(bytes(body), charset_of(content_type))
-        return Page(str(target), text, is_html=kind == "html")
-
-    def _refuse_announced_size(self, response: httpx.Response) -> None:
-        """Do not read megabytes only to find out what the server has said."""
-        length = response.headers.get("content-length", "")
-        packed = response.headers.get("content-encoding")
-        if not packed and length.isdecimal() and len(length) < 20 and int(length) > self._max_bytes:
-            raise TooMuch
-
-    def _too_large(self, host: str) -> Permanent:
-        limit = f"{self._max_bytes / 1024 / 1024:.3g} MiB"
-        return Permanent(ParkReason.TOO_LARGE, f"{host}: the page is larger than {limit} (FETCH_MAX_BYTES)")
-
     async def _ask_for_robots(self, origin: str) -> robots.Answer:
         """RFC 9309, 2.3.1: 4xx, endless redirects and refused addresses mean «none»; 5xx and silence mean «unknown»."""
         url = httpx.URL(f"{origin}/robots.txt")
@@ -275,7 +239,7 @@ class Fetcher:
             async with self._answer(url) as response:
                 location = location_of(response.status_code, response.headers.get("location"), host=url.host)
                 if location is None:
-                    return robots.Found(await _beginning(response, max_bytes=robots.MAX_BYTES))
+                    return robots.Found(await read_beginning(response, max_bytes=robots.MAX_BYTES))
             url = self._checked(_parsed(location, relative_to=url))
         return robots.Missing()
 
@@ -317,41 +281,3 @@ def _cookie_header(cookies: httpx.Cookies | None, url: httpx.URL) -> str:
     request = httpx.Request("GET", url)
     cookies.set_cookie_header(request)
     return str(request.headers.get("cookie", ""))
-
-
-def _page_kind(content_type: str, body: bytearray, *, host: str) -> Kind:
-    kind = kind_of(content_type, bytes(body[:SNIFF_BYTES]))
-    if isinstance(kind, NotAPage):
-        raise Permanent(ParkReason.NOT_HTML, f"{host}: not a web page but {kind.what}")
-    return kind
-
-
-async def _unpacked(response: httpx.Response, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    unpacker = Unpacker(response.headers.get("content-encoding", ""), max_bytes=max_bytes)
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
-        for piece in unpacker.feed(chunk):
-            yield piece
-    unpacker.finish()
-
-
-async def _beginning(response: httpx.Response, *, max_bytes: int) -> bytes:
-    """The body up to `max_bytes`, or up to where it makes no sense any more."""
-    body = bytearray()
-    try:
-        async with aclosing(_unpacked(response, max_bytes=max_bytes)) as pieces:
-            async for piece in pieces:
-                body += piece
-    except (TooMuch, Broken, UnknownEncoding):
-        pass
-    return bytes(body)
-
-
-async def _decoded(body: bytes, charset: str | None) -> str:
-    if len(body) <= DECODE_ON_LOOP_BYTES:
-        return decode(body, header_charset=charset)
-    return await asyncio.to_thread(decode, body, header_charset=charset)
-
-
-def _word(text: str) -> str:
-    return "".join(character for character in text[:30] if character.isalnum() or character in "-_ ")

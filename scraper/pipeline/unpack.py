@@ -43,9 +43,13 @@ class Unpacker:
             _Layer(name, max_bytes=max_bytes) for name in reversed(names)
         ]  # the last one applied comes off first
         self._left = max_bytes
+        self._packed_left = max_bytes + PIECE_BYTES  # gzip can also go on for ever and hold nothing
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The pieces that `data` completes. Raises Broken, and TooMuch after the last byte that fits."""
+        self._packed_left -= len(data)
+        if self._layers and self._packed_left < 0:
+            raise TooMuch
         for piece in self._through(data, 0):
             if len(piece) > self._left:
                 yield piece[: self._left]

@@ -96,3 +96,9 @@ def test_a_bomb_is_stopped_and_never_held_in_memory(layers):
     assert sum(sizes) == 1 << 20
     assert max(sizes) <= PIECE_BYTES
     assert peak < 2 << 20
+
+
+def test_packing_that_goes_on_for_ever_and_holds_nothing_is_stopped():
+    nothing = gzip.compress(b"") * 1000
+    with pytest.raises(TooMuch):
+        unpacked("gzip", nothing * 20, max_bytes=100_000, chunk=10_000)
