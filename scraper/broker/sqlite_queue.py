@@ -147,7 +147,7 @@ class QueueFile:
                 taken += [_taken(queue, row) for row in db.execute(TAKE, (self._queues[queue], count)).fetchall()]
             db.executemany(_LEASE, [(self._leases.owner, each.lease.token, each.lease.message_id) for each in taken])
             if taken:
-                self._leases.extend(db, now)
+                self._leases.cover(db, now)
         return taken
 
     def remove(self, lease: Lease) -> bool:

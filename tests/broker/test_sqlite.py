@@ -1,6 +1,7 @@
 """What is true of the embedded queue alone: several processes, leases, clocks, and files that go wrong."""
 
 import asyncio
+import contextlib
 import os
 import random
 import resource
@@ -19,7 +20,7 @@ from scraper.broker.sqlite_process import Process, boot_clock, is_gone, this_pro
 from scraper.broker.sqlite_queue import ANY_READY, LATEST, NEXT_DUE, PROMOTE, TAKE, QueueFile
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Back, WaitingFor
-from scraper.ports import Message
+from scraper.ports import Depth, Message
 from tests.broker.conftest import Place
 
 HANGS_SECONDS = 60.0
@@ -343,6 +344,29 @@ async def test_many_processes_take_each_message_exactly_once(place):
         received = await asyncio.gather(*(drain() for _ in range(4)))
         assert sorted(body for each in received for body in each) == sorted(wanted)
         assert (await broker.depth()).tasks == 0
+
+
+async def test_processes_killed_in_the_middle_of_their_work_lose_nothing(place):
+    wanted = {b"%d" % number for number in range(300)}
+    rng = random.Random(11)
+    received = set()
+
+    async def work():
+        """Take a few messages, die, start anew."""
+        while (await broker.depth()).tasks:
+            async with place.program("drain") as program:
+                for _ in range(rng.randrange(20, 60)):
+                    line = await asyncio.wait_for(program.stdout.readline(), HANGS_SECONDS)
+                    received.add(line.strip())
+                with contextlib.suppress(ProcessLookupError):
+                    program.kill()
+                received.update((await program.stdout.read()).split())
+
+    async with place.broker() as broker:
+        await broker.publish([Message(body) for body in wanted])
+        await asyncio.gather(work(), work())
+        assert received - {b""} == wanted
+        assert await broker.depth() == Depth(tasks=0, waiting=0, parked=0, consumers=0)
 
 
 async def test_many_processes_may_create_the_file_at_once(place):
