@@ -9,8 +9,6 @@ import pytest
 from scraper.errors import DeliveryLost
 from scraper.ports import Depth, Message
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 HANGS_SECONDS = 60.0  # far more than any of this takes on a slow machine
 WAITS = (0.4, 1.2)
 DELIVERY_LIMIT = 50
