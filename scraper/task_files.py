@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -129,7 +130,8 @@ class TaskReader:
         for source in sources:
             path = Path(source)
             if source == STDIN:
-                yield from self._lines(self._stdin or sys.stdin.buffer, "stdin")
+                with _apart(self._stdin or sys.stdin.buffer) as stdin:
+                    yield from self._lines(stdin, "stdin")
             elif path.is_dir():
                 for file in _pages_below(path):
                     yield self._page(file, name=file.relative_to(path).as_posix())
@@ -231,6 +233,18 @@ class _Body:
         parts = [b'"%s":%s' % (key.encode(), fragment) for key, fragment in missing.items()]
         inside = body[:-1].rstrip()
         return inside + (b"" if inside == b"{" else b",") + b",".join(parts) + b"}"
+
+
+@contextmanager
+def _apart(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The same file, buffered apart: Python aborts at its end when a thread still waits inside `sys.stdin`."""
+    try:
+        own = os.dup(file.fileno())
+    except OSError:  # no file of the operating system
+        yield file
+        return
+    with open(own, "rb") as apart:  # noqa: PTH123 a descriptor is no path
+        yield apart
 
 
 def _bounded_lines(file: BinaryIO, limit: int) -> Iterator[tuple[bytes | None, int]]:

@@ -1,5 +1,8 @@
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 import threading
 from itertools import count
 
@@ -202,3 +205,39 @@ async def test_ids_are_remembered_only_after_the_broker_has_them(store):
     with pytest.raises(OSError, match="Input/output"):
         await submitted(entries("a"), Away(), store)
     assert await store.known(["a"]) == {}
+
+
+INTERRUPTED = """
+import asyncio, sys
+from pathlib import Path
+from scraper.store.sqlite import SqliteStore
+from scraper.submit import submit
+from scraper.task_files import TaskReader
+from tests.test_task_files import decode, named_schema, Defaults, SCHEMA
+
+class Queue:
+    async def publish(self, messages):
+        print("published", flush=True)
+
+async def main():
+    reader = TaskReader(decode=decode, named_schema=named_schema, defaults=Defaults(schema=SCHEMA))
+    async with SqliteStore(sys.argv[1]) as store:
+        await submit(reader.read(["-"]), broker=Queue(), store=store, refused=print)
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_ends_it_though_standard_input_is_silent(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "results.db")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdin.write("https://a.example/\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "published\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert (process.stdout.read(), process.stderr.read()) == ("interrupted\n", "")
