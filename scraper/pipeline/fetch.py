@@ -2,7 +2,7 @@
 
 Every hop of a redirect goes the same way as the first: address policy → robots.txt of its origin → turn of its host
 (once per host and page) → request. What may be dialled is decided in `addresses`, whose turn it is in `host_turns`,
-what an answer means in `responses`, what is a page in `reading`; here they are put in order.
+what an answer means in `responses`, what is a page in `fetch_body`; here they are put in order.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from scraper.errors import Held, Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.pipeline import robots
 from scraper.pipeline.addresses import check_host, check_port, check_scheme
+from scraper.pipeline.fetch_body import read_beginning, read_page
+from scraper.pipeline.fetch_wire import Resolve, SystemResolver, Wire
 from scraper.pipeline.host_turns import HostTurns
-from scraper.pipeline.reading import read_beginning, read_page
 from scraper.pipeline.responses import concerns_the_host, location_of, pause_of
 from scraper.pipeline.unpack import ACCEPT_ENCODING
-from scraper.pipeline.wire import Resolve, SystemResolver, Wire
 from scraper.trace import Trace
 
 T = TypeVar("T")
