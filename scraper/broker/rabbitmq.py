@@ -32,7 +32,7 @@ class RabbitMQBroker:
         urls: Sequence[str],
         *,
         namespace: str = "scraper",
-        with_results: bool = False,
+        results_queue: bool = False,
         prefetch_count: int = 1,
         heartbeat_seconds: float = 15.0,
         call_timeout_seconds: float = 30.0,
@@ -43,7 +43,7 @@ class RabbitMQBroker:
     ) -> None:
         """`urls` are tried in turn. Entering waits for a broker that is away, at most `start_timeout_seconds`."""
         addresses = parse_addresses(urls)
-        self._topology = Topology(namespace, wait_seconds, with_results=with_results)
+        self._topology = Topology(namespace, wait_seconds, results_queue=results_queue)
         self._prefetch_count = prefetch_count
         self._start_timeout_seconds = start_timeout_seconds
         self._watchdog_seconds = watchdog_seconds

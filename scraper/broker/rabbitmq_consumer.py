@@ -71,6 +71,7 @@ class RabbitMQConsumer:
     async def __aenter__(self) -> Self:
         self._session = await until_available(self._what, self._open, observe=self._observe)
         self._keeper = asyncio.create_task(self._keep(self._session))
+        self._keeper.add_done_callback(lambda _: self._arrival.set())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -81,12 +82,14 @@ class RabbitMQConsumer:
     async def receive(self) -> RabbitMQDelivery:
         """The next message. After `stop` there is none, and this waits until it is cancelled."""
         while True:
-            while not self._arrived:
+            while self._stopped or not self._arrived:
                 self._arrival.clear()
                 await self._arrival.wait()
+                if self._keeper is not None and self._keeper.done() and not self._stopped:
+                    self._keeper.result()  # a bug ended it: better to say so than to wait for ever
             raw = self._arrived.popleft()
             session = self._session
-            if session is not None and raw.channel is session.channel and session.is_alive and not self._stopped:
+            if session is not None and raw.channel is session.channel and session.is_alive:
                 session.in_hand += 1
                 return RabbitMQDelivery(raw, session=session, publish=self._publish)
 

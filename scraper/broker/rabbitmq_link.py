@@ -103,6 +103,7 @@ class Link:
 
         The channel's and the message's own refusals (AMQPChannelError, DeliveryError) pass through.
         """
+        asked = self._connection
         try:
             async with asyncio.timeout(self._limit_seconds) as limit:
                 return await answer
@@ -116,8 +117,12 @@ class Link:
         except CONNECTION_EXCEPTIONS as error:
             if not limit.expired():
                 raise Unavailable(f"the connection to the broker was lost: {self._said(error)}") from error
-            silence = f"the broker gave no answer within {self._limit_seconds:g} s"
-            await self.hang_up(silence)
+            silence = (
+                f"the broker gave no answer within {self._limit_seconds:g} s: "
+                "it hangs, or it takes no messages because memory or disk run low"
+            )
+            if self._connection is asked:  # and not a newer one already
+                await self.hang_up(silence)
             raise Unavailable(silence) from error
 
     async def hang_up(self, reason: str = "") -> None:

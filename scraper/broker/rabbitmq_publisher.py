@@ -8,7 +8,7 @@ missing queue is confirmed as well, and without looking at the confirmation a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aio_pika.exceptions import AMQPChannelError, DeliveryError, PublishError
 from aiormq import Channel, spec
@@ -42,12 +42,12 @@ class Publisher:
             if not await self._delivered(queue, message, high=high):
                 raise Unavailable(f"the queue {queue} is missing")
 
-    async def send_all(self, queue: str, messages: Iterable[Message]) -> None:
-        """Many messages, each confirmed when this returns; the order among them may change. Raises as `send` does."""
+    async def send_all(self, queue: str, messages: Sequence[Message]) -> None:
+        """Many messages, in order, each confirmed when this returns. Raises as `send` does; some may be in then."""
         remaining = iter(messages)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(IN_FLIGHT):
+                for _ in range(min(IN_FLIGHT, len(messages))):
                     group.create_task(self._send_each(queue, remaining))
         except* Unavailable as errors:
             first = errors.exceptions[0]

@@ -39,7 +39,7 @@ class Topology:
 
     namespace: str = "scraper"
     wait_seconds: Sequence[float] = WAIT_SECONDS
-    with_results: bool = False
+    results_queue: bool = False
 
     def __post_init__(self) -> None:
         size = len(self.namespace.encode())
@@ -77,7 +77,7 @@ class Topology:
         }
         for seconds in self.wait_seconds:
             queues[self.wait(seconds)] = _dead_lettering(to=self.tasks) | {"x-message-ttl": round(seconds * 1000)}
-        if self.with_results:
+        if self.results_queue:
             queues[self.results] = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED_DELIVERIES}
         return queues
 
