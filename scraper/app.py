@@ -40,7 +40,12 @@ def open_broker(settings: Settings, *, observe: Observe) -> Broker:
     if settings.broker_url.startswith("sqlite"):
         from scraper.broker.sqlite import SqliteBroker
 
-        return SqliteBroker(sqlite_path(settings.broker_url), namespace=settings.queue_namespace, observe=observe)
+        return SqliteBroker(
+            sqlite_path(settings.broker_url),
+            namespace=settings.queue_namespace,
+            prefetch_count=settings.prefetch_count,
+            observe=observe,
+        )
     from scraper.broker.rabbitmq import RabbitMQBroker
 
     return RabbitMQBroker(
@@ -245,7 +250,9 @@ async def _watch(
             with suppress(Unavailable):  # the workers say that the broker is away; counting can wait
                 depth = await broker.depth()
                 queued = depth.tasks + depth.waiting + depth.parked
-                report, over = progress.read(queued=queued, workers=settings.workers, now=clock())
+                report, over = progress.read(
+                    queued=queued, in_hand=depth.in_hand or 0, workers=settings.workers, now=clock()
+                )
                 show(report)
                 if over:
                     stop.drain.set()

@@ -35,12 +35,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages in the queues now. On RabbitMQ, those in workers' hands are not in `tasks`."""
+    """Messages in the queues now, those in workers' hands apart."""
 
     tasks: int
     waiting: int
     parked: int = 0
     consumers: int | None = None  # None: the broker does not say
+    in_hand: int | None = None  # with the workers of every process; None: the broker does not say
 
 
 class Delivery(Protocol):

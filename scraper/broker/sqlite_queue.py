@@ -182,7 +182,6 @@ class QueueFile:
         self._leases.count_consumers(consumers, now=self._now())
 
     def depth(self) -> Depth:
-        """A message in a worker's hands counts as one in its queue."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT queue, state, messages FROM queue_depths WHERE queue IN (?, ?)", tuple(self._queues.values())
@@ -191,10 +190,11 @@ class QueueFile:
         messages = {(queue, state): count for queue, state, count in rows}
         tasks, parked = self._queues["tasks"], self._queues["parked"]
         return Depth(
-            tasks=messages[tasks, READY] + messages[tasks, LEASED],
+            tasks=messages[tasks, READY],
             waiting=messages[tasks, WAITING],
-            parked=messages[parked, READY] + messages[parked, LEASED],
+            parked=messages[parked, READY],
             consumers=consumers,
+            in_hand=messages[tasks, LEASED] + messages[parked, LEASED],
         )
 
     def _now(self) -> float:

@@ -41,15 +41,17 @@ class Progress:
                 total.circuit = tally.circuit
         return total
 
-    def read(self, *, queued: int, workers: int, now: float) -> tuple[RunProgress, bool]:
-        """The state at `now` with `queued` messages in the queues, and whether the run is over.
+    def read(self, *, queued: int, in_hand: int, workers: int, now: float) -> tuple[RunProgress, bool]:
+        """The state at `now`, and whether the run is over.
+
+        `queued` messages are in the queues and `in_hand` with workers, as far as the broker knows.
 
         Over means: nothing queued and nothing in hand, twice, at least a second apart, each time told by every one
         of the `workers` since the reading before.
         """
         total = self.total()
         done, parked = total.outcomes["done"], total.outcomes["park"]
-        waiting = queued + total.in_hand
+        waiting = queued + max(in_hand, total.in_hand)
         per_minute = self._per_minute(done + parked, now)
         left = round(waiting / per_minute * 60.0, 1) if per_minute else None
         empty = waiting == 0 and len(self._heard) == workers

@@ -194,7 +194,7 @@ def test_a_token_is_worth_nothing_for_a_later_lease_of_the_same_process(open_que
     queue.give_back([GivenBack(first.lease, 1)])
     (second,) = take(queue)
     assert not queue.remove(first.lease)
-    assert queue.depth().tasks == 1
+    assert queue.depth().in_hand == 1
     assert queue.remove(second.lease)
 
 
@@ -353,7 +353,7 @@ async def test_processes_killed_in_the_middle_of_their_work_lose_nothing(place):
 
     async def work():
         """Take a few messages, die, start anew."""
-        while (await broker.depth()).tasks:
+        while (depth := await broker.depth()).tasks or depth.in_hand:
             async with place.program("drain") as program:
                 for _ in range(rng.randrange(20, 60)):
                     line = await asyncio.wait_for(program.stdout.readline(), HANGS_SECONDS)
@@ -366,7 +366,7 @@ async def test_processes_killed_in_the_middle_of_their_work_lose_nothing(place):
         await broker.publish([Message(body) for body in wanted])
         await asyncio.gather(work(), work())
         assert received - {b""} == wanted
-        assert await broker.depth() == Depth(tasks=0, waiting=0, parked=0, consumers=0)
+        assert await broker.depth() == Depth(tasks=0, waiting=0, parked=0, consumers=0, in_hand=0)
 
 
 async def test_many_processes_may_create_the_file_at_once(place):
@@ -572,7 +572,7 @@ def test_a_locked_file_is_unavailable_and_nothing_is_half_done(open_queue, lock)
         with pytest.raises(Unavailable, match="locked"):
             attempt()
     lock("unlock")
-    assert (queue.depth().tasks, queue.depth().waiting) == (1, 0)
+    assert (queue.depth().tasks, queue.depth().waiting, queue.depth().in_hand) == (0, 0, 1)
     assert queue.remove(taken.lease)
 
 
@@ -704,7 +704,7 @@ def test_nothing_costs_more_with_a_long_queue_than_with_a_short_one(tmp_path, cl
         cost["publish"] = steps(queue, lambda: publish(queue, b"new"))  # noqa: B023 called at once
         cost["renew"] = steps(queue, queue.renew)
         cost["depth"] = steps(queue, queue.depth)
-        assert queue.depth().tasks == rows // 2 + 1
+        assert queue.depth().tasks + queue.depth().in_hand == rows // 2 + 1
         queue.close()
         costs.append(cost)
     short, long = costs

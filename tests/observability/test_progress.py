@@ -23,25 +23,32 @@ def test_a_tally_survives_the_pipe():
 def test_a_run_is_over_when_nothing_is_left_twice_a_second_apart():
     progress = Progress()
     progress.worker_says(0, tally())
-    assert progress.read(queued=0, workers=1, now=0.0)[1] is False
+    assert progress.read(queued=0, in_hand=0, workers=1, now=0.0)[1] is False
     progress.worker_says(0, tally())
-    assert progress.read(queued=0, workers=1, now=1.0)[1] is True
+    assert progress.read(queued=0, in_hand=0, workers=1, now=1.0)[1] is True
 
 
 def test_a_worker_that_has_not_spoken_since_keeps_the_run_going():
     progress = Progress()
     progress.worker_says(0, tally())
-    progress.read(queued=0, workers=1, now=0.0)
-    assert progress.read(queued=0, workers=1, now=1.0)[1] is False
+    progress.read(queued=0, in_hand=0, workers=1, now=0.0)
+    assert progress.read(queued=0, in_hand=0, workers=1, now=1.0)[1] is False
 
 
 def test_what_is_in_hand_or_came_back_keeps_the_run_going():
     progress = Progress()
     for now, in_hand, queued in [(0, 0, 0), (1, 1, 0), (2, 0, 0), (2.5, 0, 3), (3, 0, 0)]:
         progress.worker_says(0, tally(in_hand=in_hand))
-        assert progress.read(queued=queued, workers=1, now=now)[1] is False
+        assert progress.read(queued=queued, in_hand=0, workers=1, now=now)[1] is False
     progress.worker_says(0, tally())
-    assert progress.read(queued=0, workers=1, now=4)[1] is True
+    assert progress.read(queued=0, in_hand=0, workers=1, now=4)[1] is True
+
+
+def test_what_other_processes_have_in_hand_keeps_the_run_going():
+    progress = Progress()
+    for now in (0, 1, 2):
+        progress.worker_says(0, tally())
+        assert progress.read(queued=0, in_hand=1, workers=1, now=now)[1] is False
 
 
 def test_counts_of_a_restarted_worker_are_kept():
@@ -49,7 +56,7 @@ def test_counts_of_a_restarted_worker_are_kept():
     progress.worker_says(0, tally(settled(), settled()))
     progress.worker_says(0, tally(settled("park", "robots")))
     progress.worker_says(1, tally(settled()))
-    report, _ = progress.read(queued=4, workers=2, now=0.0)
+    report, _ = progress.read(queued=4, in_hand=0, workers=2, now=0.0)
     assert (report.done, report.parked, report.waiting) == (3, 1, 4)
     assert summary(progress.total()) == "4 tasks: 3 done, 1 parked (robots 1)"
 
@@ -58,7 +65,7 @@ def test_the_rate_of_the_last_minute_says_how_long_it_takes():
     progress = Progress()
     for second in range(0, 121, 10):
         progress.worker_says(0, tally(*[settled()] * second))
-        report, _ = progress.read(queued=30, workers=1, now=second)
+        report, _ = progress.read(queued=30, in_hand=0, workers=1, now=second)
     assert report.per_minute == 60.0
     assert report.time_left_s == 30.0
 
