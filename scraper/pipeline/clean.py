@@ -1,0 +1,439 @@
+"""What a reader of the page would see, as compact text for a model.
+
+One parse in C and one walk over the tree, without recursion: broken and hostile pages never raise. Structure that
+carries meaning stays: headings `# `, list items `- `, one table row per line with ` | ` between cells, `~~struck~~` old
+prices, raised digits as in `12^99`. What a reader would not see (scripts, comments, hidden elements, zero-width
+characters) is left out and counted. `aria-hidden` is no reason to leave text out: it hides from screen readers what is
+on the screen, prices included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Final, TypeAlias
+from urllib.parse import urljoin
+
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
+
+from scraper.models import Document
+from scraper.pipeline.head import header
+
+MAX_LINKS: Final = 2000  # together with MAX_URL_CHARS: addresses cannot blow a page up
+MAX_URL_CHARS: Final = 1000
+SHORT_CELL_CHARS: Final = 80  # a line break after less than this stays inside its table row
+MAX_DEPTH: Final = 512  # as in Chromium; lexbor's time grows with the square of it: 17 s at 100,000
+MAX_TITLE_CHARS: Final = 500
+MANY_TAGS: Final = 8000  # fewer are not worth a second look
+MANY_UNCLOSED: Final = 4000  # tags left open; fewer cannot cost more than about 0.1 s
+
+
+def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -> Document:
+    """Visible text of `html` under a short header of what its head says. Never raises, whatever the page.
+
+    With `keep_links`, links and images are followed by their absolute address. `dropped` counts elements per kind,
+    and `zero_width` characters.
+    """
+    if too_deep(html):
+        html = _flatten(html)
+    tree = LexborHTMLParser(html.encode("utf-8", "replace"), options=LexborDocumentOptions.WO_EVENTS)
+    root = tree.root
+    if root is None:
+        return Document("")
+    writer = _Writer(_base_url(tree, base_url) if keep_links else None)
+    title = _take_title(tree, writer)
+    head = [writer.visible(line) for line in header(tree, title=title)]
+    if hidden := _remove_hidden(tree):
+        writer.drop("hidden", hidden)
+    _walk(root, writer, _ACTIONS_WITH_LINKS if keep_links else _ACTIONS)
+    return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped)
+
+
+def clean_text(text: str) -> Document:
+    """A submitted text as it is, but for line ends, control and zero-width characters."""
+    writer = _Writer(None)
+    lines = text.encode("utf-8", "replace").decode().splitlines()
+    return Document("\n".join(writer.visible(line.replace("\t", " ").rstrip()) for line in lines), "", writer.dropped)
+
+
+def too_deep(html: str) -> bool:
+    """Whether so many tags stay open that parsing would take long; counted, not parsed."""
+    opened = html.count("<")
+    return opened > MANY_TAGS and opened - 2 * html.count("</") > MANY_UNCLOSED
+
+
+def _take_title(tree: LexborHTMLParser, writer: _Writer) -> str:
+    node = tree.css_first("title")
+    if node is None:
+        return ""
+    title = writer.visible(" ".join(node.text().split()))[:MAX_TITLE_CHARS]
+    node.decompose()
+    return title
+
+
+class _Writer:
+    """Collects text into lines; a line ends at a block's edge, as in a browser."""
+
+    def __init__(self, base_url: str | None) -> None:
+        self.lines: list[str] = []
+        self.line: list[str] = []
+        self.dropped: dict[str, int] = {}
+        self.preformatted = 0  # how many <pre> are open around the current position
+        self._prefix = ""
+        self._gap = False
+        self._cells = 0  # how many table cells are open around the current position
+        self._row_begun = False
+        self._base_url = base_url
+        self._links: dict[str, str] = {}
+
+    def drop(self, kind: str, count: int = 1) -> None:
+        self.dropped[kind] = self.dropped.get(kind, 0) + count
+
+    def visible(self, text: str) -> str:
+        """`text` without characters that show nothing. `isprintable` knows most of them and costs next to nothing."""
+        if text.isascii() and text.isprintable():
+            return text
+        if text.isprintable() and not _SMUGGLED.search(text):
+            return text
+        shown, count = _INVISIBLE.subn("", text)
+        if count:
+            self.drop("zero_width", count)
+        return shown
+
+    def end_line(self) -> None:
+        text = " ".join("".join(self.line).split())
+        self.line.clear()
+        if not text.isascii() or not text.isprintable():
+            text = self.visible(text)
+        if text and text.strip("| "):
+            if self._gap and self.lines:
+                self.lines.append("")
+            self.lines.append(self._prefix + text)
+            self._prefix, self._gap = "", False
+
+    def verbatim(self, text: str) -> None:
+        """Preformatted text keeps its line ends."""
+        *ended, last = text.split("\n")
+        for part in ended:
+            self.line.append(part)
+            self.end_line()
+        self.line.append(last)
+
+    # What a tag does where it begins and ends. Inside a table cell a break after something short is only a space.
+
+    def block(self, _: LexborNode) -> None:
+        line = self.line
+        if not line:
+            return
+        if self._cells and len(line[-1]) < SHORT_CELL_CHARS:
+            line.append(" ")
+        else:
+            self.end_line()
+
+    def paragraph(self, node: LexborNode) -> None:
+        self.block(node)
+        if not self._cells:
+            self._gap = True
+
+    def heading(self, node: LexborNode) -> None:
+        if self.line:
+            self.end_line()
+        self._gap = True
+        self._prefix = "#" * int((node.tag or "h1")[1]) + " "
+
+    def heading_end(self, _: LexborNode) -> None:
+        if self.line:
+            self.end_line()
+        self._prefix = ""
+
+    def item(self, node: LexborNode) -> None:
+        self.block(node)
+        if self.line:
+            self.line.append("- ")
+        else:
+            self._prefix = "- "
+
+    def item_end(self, node: LexborNode) -> None:
+        self.block(node)
+        self._prefix = ""
+
+    def preformatted_begin(self, node: LexborNode) -> None:
+        self.block(node)
+        self.preformatted += 1
+
+    def preformatted_end(self, node: LexborNode) -> None:
+        self.block(node)
+        self.preformatted -= 1
+
+    def row(self, _: LexborNode) -> None:
+        if self.line:
+            self.end_line()
+        self._row_begun = False
+
+    def cell(self, _: LexborNode) -> None:
+        self._cells += 1
+        if self._row_begun:
+            self.line.append(" | ")
+        self._row_begun = True
+
+    def cell_end(self, _: LexborNode) -> None:
+        self._cells -= 1
+
+    def space(self, _: LexborNode) -> None:
+        self.line.append(" ")
+
+    def struck(self, _: LexborNode) -> None:
+        self.line.append("~~")
+
+    def raised(self, _: LexborNode) -> None:
+        if self.line and self.line[-1][-1:].isalnum():
+            self.line.append("^")
+
+    def option_end(self, node: LexborNode) -> None:
+        if node.next is not None:
+            self.line.append(", ")
+
+    def image(self, node: LexborNode) -> None:
+        alt = node.attrs.get("alt")
+        if alt:
+            self.line.append(f" {alt[:MAX_URL_CHARS]} ")
+
+    def image_with_address(self, node: LexborNode) -> None:
+        self.image(node)
+        attrs = node.attrs
+        self._address(attrs.get("data-src") or attrs.get("src"))
+
+    def link_end(self, node: LexborNode) -> None:
+        self._address(node.attrs.get("href"))
+
+    def _address(self, reference: str | None) -> None:
+        if not reference or reference[0] == "#" or len(reference) > MAX_URL_CHARS:
+            return
+        address = self._links.get(reference)
+        if address is None:
+            if len(self._links) >= MAX_LINKS:
+                self.drop("link")
+                return
+            address = self._links[reference] = _absolute(self._base_url, reference)
+        if address:
+            self.line.append(f" ({address})")
+
+    def field(self, node: LexborNode) -> None:
+        attrs = node.attributes
+        kind = (attrs.get("type") or "text").lower()
+        if kind == "hidden":
+            self.drop("hidden")
+        elif kind in {"checkbox", "radio"}:
+            self.line.append(" [x] " if "checked" in attrs else " ")
+        elif kind != "password" and attrs.get("value"):
+            self.line.append(f" {attrs['value']} ")
+
+    def moment(self, node: LexborNode) -> None:
+        stamp = node.attrs.get("datetime")
+        if stamp and len(stamp) <= 40 and stamp not in node.text():
+            self.line.append(f" ({stamp})")
+
+
+_Edge: TypeAlias = Callable[[_Writer, LexborNode], None]
+_Action: TypeAlias = tuple[_Edge | None, _Edge | None] | str  # at the tag's begin and end; or why it is left out
+
+
+def _walk(root: LexborNode, writer: _Writer, actions: Mapping[int, _Action]) -> None:  # noqa: C901, PLR0912 hot loop: calls cost
+    """Visit what is shown, in reading order.
+
+    The stack is ours: asking nodes for their parents costs more. A node is never compared: that compares its HTML.
+    """
+    line = writer.line
+    stack: list[tuple[LexborNode, _Edge | None]] = []
+    node = root
+    closed = gap = False  # an element has just ended; and then another began: `<b>In stock</b><i>today</i>`
+    while True:
+        tag = node.tag_id
+        if tag == _TEXT:
+            text = node.text_content or ""
+            if writer.preformatted and "\n" in text:
+                writer.verbatim(text)
+            elif line or not text.isspace():
+                if gap and line and _would_merge(line[-1], text):
+                    line.append(" ")
+                line.append(text)
+            closed = gap = False
+        else:
+            gap = gap or closed
+            action = actions.get(tag, _INLINE)
+            if action is _BLOCK:
+                if line:
+                    writer.block(node)
+                finish: _Edge | None = _Writer.block
+            elif isinstance(action, str):
+                writer.drop(action)
+                finish = None
+            else:
+                begin, finish = action
+                if begin is not None:
+                    begin(writer, node)
+            if (child := node.first_child) is not None and not isinstance(action, str):
+                stack.append((node, finish))
+                node = child
+                continue
+            if finish is not None:
+                finish(writer, node)
+            closed = True
+        while (following := node.next) is None:
+            if not stack:
+                writer.end_line()
+                return
+            node, finish = stack.pop()
+            closed = True
+            if finish is not None and (line or finish is not _Writer.block):
+                finish(writer, node)
+        node = following
+
+
+def _would_merge(left: str, right: str) -> bool:
+    """Whether two neighbouring elements' texts would read as one word; single letters are meant to."""
+    return left[-1:].isalnum() and right[:1].isalnum() and len(left) + len(right) > 2
+
+
+_BLOCKS: Final = (
+    "address article aside blockquote body br caption center dd details dialog div dl dt fieldset figcaption figure "
+    "footer form frameset header hgroup hr legend main menu nav ol optgroup search section summary table tbody tfoot "
+    "thead ul"
+)
+_LEFT_OUT: Final = {
+    "script": "script",
+    "style": "style",
+    "template": "template",
+    "svg": "svg",
+    "iframe": "iframe",
+    "object": "embedded",
+    "audio": "embedded",
+    "video": "embedded",
+    "canvas": "embedded",
+    "noembed": "embedded",
+    "noframes": "embedded",
+    "datalist": "hidden",
+    "rp": "hidden",
+}
+
+
+def _tag_ids(names: Iterable[str]) -> dict[str, int]:
+    """The numbers that lexbor gives to tags: constants of the library that it does not export by name."""
+    tree = LexborHTMLParser("")
+    return {name: tree.create_node(name).tag_id for name in names}
+
+
+def _on(names: str, begin: _Edge | None, end: _Edge | None = None) -> dict[int, _Action]:
+    return dict.fromkeys(_tag_ids(names.split()).values(), (begin, end))
+
+
+_TEXT: Final = 2
+_COMMENT: Final = 4
+_INLINE: Final[_Action] = (None, None)
+_BLOCK: Final[_Action] = (_Writer.block, _Writer.block)
+_ACTIONS: Final[dict[int, _Action]] = {
+    _COMMENT: "comment",
+    **{number: _LEFT_OUT[name] for name, number in _tag_ids(_LEFT_OUT).items()},
+    **dict.fromkeys(_tag_ids(_BLOCKS.split()).values(), _BLOCK),
+    **_on("p", _Writer.paragraph, _Writer.paragraph),
+    **_on("h1 h2 h3 h4 h5 h6", _Writer.heading, _Writer.heading_end),
+    **_on("li", _Writer.item, _Writer.item_end),
+    **_on("pre", _Writer.preformatted_begin, _Writer.preformatted_end),
+    **_on("tr", _Writer.row, _Writer.row),
+    **_on("td th", _Writer.cell, _Writer.cell_end),
+    **_on("del s strike", _Writer.struck, _Writer.struck),
+    **_on("sup", _Writer.raised),
+    **_on("img", _Writer.image),
+    **_on("input", _Writer.field),
+    **_on("option", None, _Writer.option_end),
+    **_on("time", None, _Writer.moment),
+    **_on("button label select textarea", _Writer.space, _Writer.space),
+}
+_ACTIONS_WITH_LINKS: Final = _ACTIONS | _on("img", _Writer.image_with_address) | _on("a", None, _Writer.link_end)
+
+
+_HIDING_STYLE: Final = re.compile(
+    r"""
+      display\s*:\s*none
+    | visibility\s*:\s*(hidden|collapse)
+    | opacity\s*:\s*0*\.?0*\s*(%|;|!|$)
+    | font-size\s*:\s*0*\.?0+\s*(px|pt|r?em|ex|ch|%|vw|vh)?\s*(;|!|$)
+    | (^|[;\s])(left|right|top|bottom|text-indent|margin-left|margin-top)\s*:\s*-\d{3,}
+    | translate[xy]?\(\s*-\d{4,}
+    | clip\s*:\s*rect\(\s*(0|1)(px)?[\s,]+(0|1)(px)?
+    | clip-path\s*:\s*inset\(\s*(50|100)%
+    | scale\(\s*0(\.0+)?\s*\)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_STYLE_COMMENT: Final = re.compile(r"/\*.*?(\*/|$)", re.DOTALL)
+
+
+def _remove_hidden(tree: LexborHTMLParser) -> int:
+    """Cut out the elements that their own attributes hide. lexbor finds the candidates, 30 ns per element."""
+    count = 0
+    for node in tree.css("[style], [hidden], dialog:not([open])"):
+        attrs = node.attrs
+        style = attrs.get("style")
+        if style is None or "hidden" in attrs or _hides(style):
+            node.decompose()
+            count += 1
+    return count
+
+
+@lru_cache(2048)  # pages repeat their styles
+def _hides(style: str) -> bool:
+    if "/*" in style:
+        style = _STYLE_COMMENT.sub("", style)
+    return _HIDING_STYLE.search(style) is not None
+
+
+_SMUGGLED: Final = re.compile("[\ufe00-\ufe0e\U000e0100-\U000e01ef]")
+_INVISIBLE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\ue000-\uf8ff\U000e0000-\U000e0fff]"
+    # joiners carry meaning between the letters of Arabic and Indic scripts and in emoji
+    "|(?<![\u0600-\u08ff\u0900-\u0dff\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]"
+)
+
+
+def _base_url(tree: LexborHTMLParser, base_url: str | None) -> str | None:
+    node = tree.css_first("base[href]")
+    href = node.attrs.get("href") if node is not None else None
+    return _absolute(base_url, href) or base_url if href else base_url
+
+
+def _absolute(base_url: str | None, reference: str) -> str:
+    """The http(s) address that `reference` leads to, or nothing."""
+    try:
+        address = urljoin(base_url or "", reference.strip())
+    except ValueError:  # such as an unclosed bracket in the host
+        return ""
+    return address if address.startswith(("http://", "https://")) and len(address) <= MAX_URL_CHARS else ""
+
+
+_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)[^>]*>")
+_UNNESTED_TAGS: Final = (
+    "area base br col embed hr img input link meta source track wbr p li td th tr dt dd option optgroup tbody thead "
+    "tfoot colgroup rt rp"
+)
+_NOT_NESTING: Final = frozenset(_UNNESTED_TAGS.split())
+
+
+def _flatten(html: str) -> str:
+    """The page with tags that are nested too deep replaced by spaces."""
+    depth = 0
+
+    def keep(match: re.Match[str]) -> str:
+        nonlocal depth
+        closing, name = match.groups()
+        if name.lower() in _NOT_NESTING:
+            return match[0]
+        if closing:
+            depth = max(0, depth - 1)
+            return match[0] if depth < MAX_DEPTH else " "
+        depth += 1
+        return match[0] if depth <= MAX_DEPTH else " "
+
+    return _TAG.sub(keep, html)

@@ -1,0 +1,256 @@
+"""Schemas come over a queue and are hostile input: checked, compiled once, and kept.
+
+Nothing is ever fetched, patterns match in linear time, and no schema can make validating an answer expensive: written
+out without references it stays small, and one that refers to itself is not asked for every detail of a deep answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import jsonschema_rs
+
+from scraper.errors import Permanent
+from scraper.models import Json, ParkReason, Schema
+
+MAX_DEPTH: Final = 64  # of the JSON; the validator's own limit is 255, grammars give up earlier
+MAX_CHARS: Final = 64 * 1024  # about 16,000 tokens: already more than most prompts
+MAX_WRITTEN_OUT: Final = 10_000  # subschemas with all references followed; a validator's errors grow with it
+MAX_PATTERNS: Final = 32
+MAX_PATTERN_CHARS: Final = 512
+MAX_PATTERN_BYTES: Final = 1 << 20  # compiled; `[^\s]{1,200}` takes more than a quarter of it
+KEPT: Final = 64  # compiled schemas; a run has a handful, a hostile queue must not fill the memory
+
+_LOOSENED: Final = frozenset({"uniqueItems", "contains", "minContains", "maxContains"})
+"""Keywords that vLLM's grammar answers with 400; the validator still checks them."""
+
+_ONE: Final = (
+    "items",
+    "additionalItems",
+    "additionalProperties",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "contains",
+    "propertyNames",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contentSchema",
+)
+_MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+_NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_DESCRIBING: Final = frozenset({"properties", "items", "prefixItems", "$ref", "allOf", "anyOf", "oneOf"})
+_LINK_NAME: Final = re.compile(
+    r"(?:^|[_\-.])(?:ur[il]|href|link|image|img|photo|picture|logo|thumbnail|avatar|website|homepage)s?(?:$|[_\-.])",
+    re.IGNORECASE,
+)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LINK_FORMATS: Final = frozenset({"uri", "iri", "uri-reference", "iri-reference", "url"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSchema:
+    """A schema that is safe to use, and all that is derived from it once."""
+
+    schema: Schema
+    text: str  # compact JSON, keys in the order given: a grammar makes the model answer in that order
+    validator: jsonschema_rs.Validator
+    response_format: Mapping[str, Json]
+    wants_links: bool
+    recursive: bool
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def compile_schema(schema: Schema) -> CompiledSchema:
+    """The compiled form of `schema`, from memory where it was seen lately. Raises Permanent(BAD_SCHEMA)."""
+    try:
+        text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except RecursionError as error:
+        raise _bad("#", f"is nested deeper than {MAX_DEPTH} levels") from error
+    except (ValueError, TypeError) as error:  # NaN, infinity, a lone surrogate, a number too long to write
+        raise _bad("#", "is not JSON: NaN, infinity, a lone surrogate or an endless number") from error
+    return _compile(text)
+
+
+def subschemas(schema: Json, path: str = "#") -> Iterator[tuple[str, dict[str, Json]]]:
+    """Every object in `schema` that is a schema itself, with its path; not what merely looks like one, as in `enum`."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for key, value in schema.items():
+        if key in _NAMED and isinstance(value, dict):
+            for name, child in value.items():
+                yield from subschemas(child, f"{path}/{key}/{name[:40]}")
+        elif key in _MANY and isinstance(value, list):
+            for index, child in enumerate(value):
+                yield from subschemas(child, f"{path}/{key}/{index}")
+        elif key in _ONE:
+            yield from subschemas(value, f"{path}/{key}")
+
+
+def wants_links(schema: Schema) -> bool:
+    """Whether an answer needs addresses of links or images: a uri format, or a property whose name says so."""
+    for _, part in subschemas(schema):
+        if part.get("format") in _LINK_FORMATS:
+            return True
+        names = part.get("properties")
+        if isinstance(names, dict) and any(_LINK_NAME.search(_CAMEL.sub("_", name)) for name in names):
+            return True
+    return False
+
+
+@lru_cache(KEPT)
+def _compile(text: str) -> CompiledSchema:
+    if len(text) > MAX_CHARS:
+        raise _bad("#", f"has {len(text)} characters; {MAX_CHARS} are allowed")
+    schema = json.loads(text)  # a copy that nobody else can change
+    _check_depth(schema)
+    _check_root(schema)
+    parts = list(subschemas(schema))
+    _check_references(parts)
+    _check_patterns(parts)
+    written_out, recursive = _written_out(schema)
+    if written_out > MAX_WRITTEN_OUT:
+        raise _bad("#", f"is too large with its references written out; {MAX_WRITTEN_OUT} subschemas are allowed")
+    return CompiledSchema(schema, text, _validator(schema), _response_format(schema), wants_links(schema), recursive)
+
+
+def _check_depth(schema: Json) -> None:
+    level = [schema]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise _bad("#", f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_root(schema: dict[str, Json]) -> None:
+    kind = schema.get("type")
+    kinds = kind if isinstance(kind, list) else [kind]
+    if not ({"object", "array"} & {each for each in kinds if isinstance(each, str)}) and (
+        kind is not None or not _DESCRIBING & schema.keys()
+    ):
+        raise _bad("#", "must describe an object or an array, such as {'type': 'object', 'properties': {…}}")
+
+
+def _check_references(parts: list[tuple[str, dict[str, Json]]]) -> None:
+    for path, part in parts:
+        for key in _REFERENCES:
+            target = part.get(key)
+            if key in part and not (isinstance(target, str) and (target == "#" or target.startswith("#/"))):
+                raise _bad(f"{path}/{key}", "only references that begin with #/ are followed; nothing is fetched")
+
+
+def _check_patterns(parts: list[tuple[str, dict[str, Json]]]) -> None:
+    patterns = [(f"{path}/pattern", part["pattern"]) for path, part in parts if "pattern" in part]
+    for path, part in parts:
+        named = part.get("patternProperties")
+        patterns += [(f"{path}/patternProperties", name) for name in named] if isinstance(named, dict) else []
+    if len(patterns) > MAX_PATTERNS:
+        raise _bad("#", f"has {len(patterns)} patterns; {MAX_PATTERNS} are allowed")
+    for path, pattern in patterns:
+        if isinstance(pattern, str) and len(pattern) > MAX_PATTERN_CHARS:
+            raise _bad(path, f"has {len(pattern)} characters; {MAX_PATTERN_CHARS} are allowed")
+
+
+def _written_out(schema: dict[str, Json]) -> tuple[int, bool]:
+    """How many subschemas there are with every reference followed once per use, and whether any leads into itself."""
+    sizes: dict[str, int] = {}
+    recursive = False
+
+    def size(part: dict[str, Json], inside: frozenset[str]) -> int:
+        nonlocal recursive
+        total = 0
+        for _, each in subschemas(part):
+            total += 1
+            for key in _REFERENCES:
+                target = each.get(key)
+                if not isinstance(target, str):
+                    continue
+                if target in inside:
+                    recursive = True
+                    continue
+                if target not in sizes:
+                    found = _resolve(schema, target)
+                    sizes[target] = size(found, inside | {target}) if isinstance(found, dict) else 1
+                total += sizes[target]
+        return total
+
+    outside = {key: value for key, value in schema.items() if key not in {"$defs", "definitions"}}
+    return size(outside, frozenset({"#"})), recursive
+
+
+def _resolve(schema: Json, reference: str) -> Json:
+    found = schema
+    for step in reference.removeprefix("#").split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdigit() and len(name) < 6:
+            found = found[int(name)] if int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:
+    try:
+        return jsonschema_rs.validator_for(
+            schema,
+            validate_formats=True,
+            offline=True,
+            mask="the value",
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES, dfa_size_limit=MAX_PATTERN_BYTES),
+        )
+    except jsonschema_rs.ValidationError as error:
+        path = "/".join(["#", *(str(step)[:40] for step in error.instance_path)])
+        what = error.message[:200]
+        if error.kind.name == "format" and "pattern" in path.lower():
+            what = "is no regular expression without look-around and back-references, or a too large one"
+        raise _bad(path, what) from error
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise _bad("#", str(error)[:200]) from error
+
+
+def _response_format(schema: dict[str, Json]) -> Mapping[str, Json]:
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": _for_grammar(schema)},
+    }
+
+
+def _for_grammar(schema: Json) -> Json:
+    if not isinstance(schema, dict):
+        return schema
+    shown: dict[str, Json] = {}
+    for key, value in schema.items():
+        if key in _LOOSENED:
+            continue
+        if key in _NAMED and isinstance(value, dict):
+            shown[key] = {name: _for_grammar(child) for name, child in value.items()}
+        elif key in _MANY and isinstance(value, list):
+            shown[key] = [_for_grammar(child) for child in value]
+        elif key in _ONE:
+            shown[key] = _for_grammar(value)
+        else:
+            shown[key] = value
+    return shown
+
+
+def _bad(path: str, what: str) -> Permanent:
+    return Permanent(ParkReason.BAD_SCHEMA, f"schema {path}: {what}")

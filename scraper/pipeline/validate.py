@@ -1,0 +1,134 @@
+"""From a model's answer to data: strict JSON first, then the task's schema.
+
+Pure, and safe with what a model can be made to write: endless numbers, NaN, one key twice, bottomless nesting.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Final, NoReturn
+
+from scraper.errors import Permanent
+from scraper.models import Json, ParkReason
+from scraper.pipeline.schema import CompiledSchema
+
+MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
+MAX_WHAT_CHARS: Final = 200
+MAX_DETAILED_DEPTH: Final = 8  # listing what is wrong takes 2 ** depth where a schema refers to itself twice
+MAX_REPAIRED_CHARS: Final = 64 * 1024
+_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+
+
+class _Refused(ValueError):
+    """JSON that no repair makes right: two values for one key, a number that is none."""
+
+
+def parse(answer: str) -> Json:
+    """The value that `answer` is, as strict JSON; one ``` fence around it is tolerated.
+
+    Broken syntax is mended, to an object or array only, and never where the text just ends: the rest would be made up.
+    Raises Permanent(BAD_ANSWER), which never quotes the answer.
+    """
+    fenced = _FENCED.fullmatch(answer) if "```" in answer else None
+    text = fenced[1] if fenced else answer
+    try:
+        return _strict(text)
+    except _Refused as error:
+        raise _bad(str(error)) from error
+    except RecursionError as error:
+        raise _bad("is nested too deeply") from error
+    except ValueError as error:
+        mended = None if _cut_off(text, error) else _mended(text)
+        if mended is None:
+            raise _bad(_where(text, error)) from error
+        return mended
+
+
+def violations(schema: CompiledSchema, data: Json) -> tuple[str, ...]:
+    """What of `data` breaks the schema, as `path: what`, at most ten; empty where it fits. Values are never quoted."""
+    if schema.validator.is_valid(data):
+        return ()
+    if schema.recursive and _deeper_than(MAX_DETAILED_DEPTH, data):
+        return ("#: does not fit the schema",)
+    found = []
+    for error in schema.validator.iter_errors(data):
+        steps = [_known(step, schema) for step in error.instance_path]
+        if error.kind.name == "additionalProperties":
+            what = "has properties that the schema does not allow"
+        else:
+            what = error.message[:MAX_WHAT_CHARS]
+        found.append(f"{'/'.join(['#', *steps])}: {what}")
+        if len(found) == MAX_VIOLATIONS:
+            break
+    return tuple(dict.fromkeys(found))
+
+
+def _strict(text: str) -> Json:
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _Refused("has one key twice in an object")
+    return value
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise _Refused("has NaN or Infinity, which JSON does not know")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _Refused("has a number beyond all bounds")
+    return number
+
+
+def _cut_off(text: str, error: ValueError) -> bool:
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip())
+
+
+def _mended(text: str) -> Json:
+    """The object or array that broken JSON was meant to be, or None."""
+    if len(text) > MAX_REPAIRED_CHARS or not text.lstrip().startswith(("{", "[")):
+        return None
+    import json_repair  # noqa: PLC0415 rare, and it costs memory
+
+    try:
+        mended = json_repair.repair_json(text, skip_json_loads=True)
+        value = _strict(mended) if isinstance(mended, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) and value else None
+
+
+def _where(text: str, error: ValueError) -> str:
+    if not text.strip():
+        return "is empty"
+    if isinstance(error, json.JSONDecodeError):
+        return f"is not JSON: {error.msg} at character {error.pos} of {len(text)}"
+    return "is not JSON: a number has too many digits"
+
+
+def _deeper_than(levels: int, value: Json) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if levels == 0:
+        return True
+    return any(_deeper_than(levels - 1, child) for child in (value.values() if isinstance(value, dict) else value))
+
+
+def _known(step: str | int, schema: CompiledSchema) -> str:
+    """A step of a path, fit for a log: a key that is not in the schema was made up by the model."""
+    if isinstance(step, int):
+        return str(step)
+    return step if len(step) <= 60 and json.dumps(step, ensure_ascii=False) in schema.text else "*"
+
+
+def _bad(what: str) -> Permanent:
+    return Permanent(ParkReason.BAD_ANSWER, f"the answer {what}")
