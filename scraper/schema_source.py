@@ -16,17 +16,29 @@ _NAME = re.compile(r"[a-z0-9_-]+")
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def load_schema(source: str, *, named_schema: Callable[[str], Schema]) -> Schema:
+def load_schema(
+    source: str,
+    *,
+    named_schema: Callable[[str], Schema],
+    check_schema: Callable[[Schema], object] = lambda _: None,
+) -> Schema:
     """The JSON Schema that `source` means: `product`, `./product.json`, or `shop.models:Product`.
 
     A model is imported from the folder of the caller or the installed packages: code of the person who asks, which
-    is why no task may name one. Raises Misconfigured, saying what would have been right.
+    is why no task may name one. `check_schema` raises Permanent for a schema that no worker would take. Raises
+    Misconfigured, saying what would have been right.
     """
+    try:
+        schema = _load(source, named_schema)
+        check_schema(schema)
+    except Permanent as error:
+        raise Misconfigured(f"--schema {source}: {error}") from error
+    return schema
+
+
+def _load(source: str, named_schema: Callable[[str], Schema]) -> Schema:
     if _NAME.fullmatch(source):
-        try:
-            return named_schema(source)
-        except Permanent as error:
-            raise Misconfigured(f"--schema {source}: {error}") from error
+        return named_schema(source)
     if _MODEL.fullmatch(source) and not Path(source).exists():
         return _of_model(source)
     return _of_file(Path(source))

@@ -28,6 +28,7 @@ PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SKIPPED_AT_ONCE = 1 << 16
+NO_SCHEMA = "no schema: name one with --schema, or give the task its own"
 
 Decode: TypeAlias = Callable[[bytes], Task]
 """The task that a body asks for; raises Permanent with a reason fit for the person who wrote the line."""
@@ -71,7 +72,7 @@ class Defaults:
             "priority": self.priority,
             "expires_at": expires_at,
         }
-        return {key: _json(value) for key, value in values.items() if value is not None}
+        return {key: write_json(value).encode() for key, value in values.items() if value is not None}
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -106,7 +107,9 @@ class TaskReader:
     """Messages from files. Each was decoded once, so whatever comes out here a worker understands.
 
     `named_schema` gives the schema that a task names, or raises Permanent; it is inlined, so that a worker needs no
-    schema of that name. `decode_page` turns a page's bytes into text; without it pages must be UTF-8.
+    schema of that name. `check_schema` raises Permanent for one that no worker would take; it is asked about the
+    schemas of lines, not about the default one. `decode_page` turns a page's bytes into text; without it pages must
+    be UTF-8.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class TaskReader:
         *,
         decode: Decode,
         named_schema: Callable[[str], Schema],
+        check_schema: Callable[[Schema], object] = lambda _: None,
         defaults: Defaults = Defaults(),
         max_task_bytes: int = 8 << 20,
         decode_page: Callable[[bytes], str] | None = None,
@@ -123,7 +127,10 @@ class TaskReader:
         self._decode_page = decode_page or (lambda body: body.decode("utf-8-sig"))
         self._stdin = stdin
         self._max_task_bytes = max_task_bytes
-        self._body = _Body(defaults.fragments(), named_schema)
+        self._named_schema = named_schema
+        self._check_schema = check_schema
+        self._missing = defaults.fragments()
+        self._named: dict[str, bytes] = {}
 
     def read(self, sources: Iterable[str]) -> Iterator[Entry]:
         """Every task in `sources`, in their order."""
@@ -172,7 +179,7 @@ class TaskReader:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
-        return self._message(self._body.of_line(text, line) if text[0] in "{[" else self._body.of({"url": text}))
+        return self._message(self._own_body(text, line) if text[0] in "{[" else self._body({"url": text}))
 
     def _page(self, path: Path, *, name: str) -> Entry:
         size = 0
@@ -181,7 +188,7 @@ class TaskReader:
             if size > self._max_task_bytes:
                 raise ValueError(f"larger than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")  # noqa: TRY301
             html = self._decode_page(path.read_bytes())
-            return Entry(self._message(self._body.of({"html": html, "metadata": {"file": name}})), size)
+            return Entry(self._message(self._body({"html": html, "metadata": {"file": name}})), size)
         except OSError as error:
             return Entry(Refused(str(path), None, _said(error)), size)
         except (ValueError, Permanent) as error:
@@ -191,48 +198,53 @@ class TaskReader:
         task = self._decode(body)
         return Message(body, task_id=task.task_id, priority=task.priority)
 
+    def _body(self, task: Mapping[str, Json]) -> bytes:
+        if "schema" not in self._missing:
+            raise ValueError(NO_SCHEMA)
+        return _completed(write_json(task).encode(), missing=self._missing)
 
-class _Body:
-    """Queue bodies, put together from what a line says and from what was written once for all."""
-
-    def __init__(self, fragments: Mapping[str, bytes], named_schema: Callable[[str], Schema]) -> None:
-        self._fragments = fragments
-        self._named_schema = named_schema
-        self._by_name: dict[str, bytes] = {}
-
-    def of(self, task: Mapping[str, Json]) -> bytes:
-        return self._completed(_json(task), missing=self._fragments)
-
-    def of_line(self, text: str, line: bytes) -> bytes:
+    def _own_body(self, text: str, line: bytes) -> bytes:
         """A task's own line, untouched as far as it goes. Raises ValueError or Permanent."""
-        try:
-            task = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-        except RecursionError:
-            raise ValueError("not a task: nested too deeply") from None
-        if not isinstance(task, dict):
-            raise ValueError("not a task: one JSON object a line is expected")  # noqa: TRY004 said to a person
-        missing = {key: fragment for key, fragment in self._fragments.items() if task.get(key) is None}
-        name = task.get("schema")
-        if isinstance(name, str):
-            missing["schema"] = self._inlined(name)
-        if any(key in task for key in missing):  # null, or a name: written anew without it
-            line = _json({key: value for key, value in task.items() if key not in missing})
-        return self._completed(line, missing=missing)
+        task = _object(text)
+        missing = {key: fragment for key, fragment in self._missing.items() if key not in task}
+        match task.get("schema"):
+            case str(name):
+                self._decode(line)  # writing it anew would hide what is wrong with it, a key twice for example
+                line = write_json({key: value for key, value in task.items() if key != "schema"}).encode()
+                missing["schema"] = self._inlined(name)
+            case dict(schema):
+                self._check_schema(schema)
+            case None if "schema" not in missing:
+                raise ValueError(NO_SCHEMA)
+        return _completed(line, missing=missing)
 
     def _inlined(self, name: str) -> bytes:
-        if name not in self._by_name:
-            self._by_name[name] = _json(dict(self._named_schema(name)))
-        return self._by_name[name]
+        if name not in self._named:
+            schema = self._named_schema(name)
+            self._check_schema(schema)
+            self._named[name] = write_json(dict(schema)).encode()
+        return self._named[name]
 
-    @staticmethod
-    def _completed(body: bytes, *, missing: Mapping[str, bytes]) -> bytes:
-        if not missing:
-            return body
-        parts = [b'"%s":%s' % (key.encode(), fragment) for key, fragment in missing.items()]
-        inside = body[:-1].rstrip()
-        return inside + (b"" if inside == b"{" else b",") + b",".join(parts) + b"}"
+
+def _object(text: str) -> dict[str, Json]:
+    try:
+        task = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise ValueError("not a task: nested too deeply") from None
+    if not isinstance(task, dict):
+        raise ValueError("not a task: one JSON object a line is expected")  # noqa: TRY004 said to a person
+    return task
+
+
+def _completed(body: bytes, *, missing: Mapping[str, bytes]) -> bytes:
+    """`body` with more keys at its end: what is the same in every task is not written again for each."""
+    if not missing:
+        return body
+    parts = [b'"%s":%s' % (key.encode(), fragment) for key, fragment in missing.items()]
+    inside = body[:-1].rstrip()
+    return inside + (b"" if inside == b"{" else b",") + b",".join(parts) + b"}"
 
 
 @contextmanager
@@ -266,10 +278,6 @@ def _pages_below(folder: Path) -> Iterator[Path]:
         for name in sorted(names):
             if name.lower().endswith(PAGE_SUFFIXES):
                 yield Path(where, name)
-
-
-def _json(value: Json) -> bytes:
-    return write_json(value).encode()
 
 
 def _said(error: OSError) -> str:

@@ -47,6 +47,15 @@ def test_a_file_that_holds_no_schema_is_refused(tmp_path, content, message):
         load(tmp_path / "mine.json")
 
 
+def test_a_schema_that_no_worker_would_take_is_refused(tmp_path):
+    def check_schema(schema):
+        raise Permanent(ParkReason.BAD_SCHEMA, "schema #/a: is impossible")
+
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(Misconfigured, match=r"--schema .*mine.json: schema #/a: is impossible"):
+        load_schema(str(tmp_path / "mine.json"), named_schema=named_schema, check_schema=check_schema)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(Misconfigured, match=r"--schema .*mine.json: cannot be read \(No such file or directory\)"):
         load(tmp_path / "mine.json")

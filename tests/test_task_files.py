@@ -14,12 +14,23 @@ from scraper.task_files import Defaults, Refused, TaskReader, check_sources, tot
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "description": "Größe"}}}
 
 
+def once(pairs):
+    if len(names := [name for name, _ in pairs]) != len(set(names)):
+        raise Permanent(ParkReason.BAD_TASK, f"the key {names[0]!r} twice")
+    return dict(pairs)
+
+
+def check_schema(schema):
+    if "bad" in schema:
+        raise Permanent(ParkReason.BAD_SCHEMA, "schema #: is bad")
+
+
 def decode(body):
     """What the pipeline's reading of a body amounts to here: one source, a schema, an id."""
-    task = json.loads(body)
+    task = json.loads(body, object_pairs_hook=once)
     if len({"url", "html", "text"} & set(task)) != 1:
         raise Permanent(ParkReason.BAD_TASK, "exactly one of url, html and text is needed")
-    if not isinstance(task.get("schema"), dict):
+    if not isinstance(task.get("schema"), dict | str):
         raise Permanent(ParkReason.BAD_SCHEMA, "schema is missing")
     digest = sha256(body).hexdigest()
     return Task(
@@ -37,7 +48,8 @@ def named_schema(name):
 
 
 def reader(defaults=Defaults(schema=SCHEMA), **options):  # noqa: B008 frozen
-    return TaskReader(decode=decode, named_schema=named_schema, defaults=defaults, **options)
+    checks = {"decode": decode, "named_schema": named_schema, "check_schema": check_schema}
+    return TaskReader(**checks, defaults=defaults, **options)
 
 
 def contents(sources, **options):
@@ -96,7 +108,7 @@ def test_what_a_line_says_itself_stays_and_what_it_leaves_out_is_added(tmp_path)
     own = {"type": "array"}
     lines = [
         {"text": "a", "schema": own, "instructions": "", "priority": "normal"},
-        {"text": "a", "schema": None, "priority": None},
+        {"text": "a"},
     ]
     read = of_bytes(tmp_path, "\n".join(map(json.dumps, lines)).encode(), defaults=defaults)
     assert bodies(read) == [
@@ -120,6 +132,8 @@ REFUSALS = [
     (b"{", "not JSON: Expecting property name enclosed in double quotes at character 2"),
     (b'{"text": "a"} x', "not JSON: Extra data at character 15"),
     (b"[1, 2]", "not a task: one JSON object a line is expected"),
+    (b'{"text": "a", "schema": {"bad": 1}}', "schema #: is bad"),
+    (b'{"text": "a", "schema": "product", "text": "b"}', "the key 'text' twice"),
     (b"{}", "exactly one of url, html and text is needed"),
     (b'{"text": "a", "schema": "missing"}', "no schema is called 'missing'"),
     (b'{"text": "a", "schema": 5}', "schema is missing"),
@@ -136,6 +150,12 @@ def test_a_bad_line_is_named_and_the_rest_is_read(tmp_path, line, why):
     if why is not None:
         assert read[1] == Refused(str(tmp_path / "input"), 3, why)
         assert str(read[1]) == f"{tmp_path / 'input'} line 3: {why}"
+
+
+@pytest.mark.parametrize("line", [b"https://a.example/", b'{"text": "a"}'])
+def test_a_task_without_any_schema_is_told_where_to_name_one(tmp_path, line):
+    (refused,) = of_bytes(tmp_path, line, defaults=Defaults())
+    assert refused.why == "no schema: name one with --schema, or give the task its own"
 
 
 def test_json_nested_beyond_reason_is_refused(tmp_path):
