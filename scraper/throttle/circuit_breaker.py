@@ -1,0 +1,179 @@
+"""When the server is not well, leave it alone: CLOSED → OPEN(until) → HALF_OPEN(one probe) → CLOSED or OPEN.
+
+Every transition raises `generation`; a result that carries an older generation changes nothing, so late results
+neither extend nor shorten an open period, and never decide for a probe.
+
+| event                    | CLOSED                                | OPEN      | HALF_OPEN                           |
+|--------------------------|---------------------------------------|-----------|-------------------------------------|
+| permit asked             | granted                               | refused   | one becomes the probe, else refused |
+| success                  | consecutive failures = 0              | –         | CLOSED                              |
+| failure                  | +1; at the threshold OPEN for timeout | –         | OPEN for timeout                    |
+| alive (429)              | –                                     | –         | CLOSED                              |
+| neutral, cancelled, died | –                                     | –         | the probe's place is free again     |
+| timer                    | –                                     | HALF_OPEN | a probe that hangs: OPEN            |
+
+Pure: time is an argument (integer nanoseconds), what happened is returned as an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from scraper.errors import Held
+from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event
+from scraper.throttle.nanoseconds import SECOND, ns, to_seconds
+from scraper.throttle.verdict import Effect
+
+PROBE_SECONDS = 125.0
+"""A probe without a verdict for this long hangs: the default attempt timeout (120 s) and 5 s."""
+
+
+class CircuitState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitOpen(Held):
+    """Refused: the server is being left alone. Ask again in `retry_in_seconds`."""
+
+    def __init__(self, retry_in_seconds: float) -> None:
+        super().__init__(
+            f"circuit open: the model server failed, next try in {retry_in_seconds:.1f} s", after_seconds=60.0
+        )
+        self.retry_in_seconds = retry_in_seconds
+
+
+@dataclass(slots=True)
+class _Memory:
+    """All a breaker knows; what a snapshot keeps."""
+
+    state: CircuitState = CircuitState.CLOSED
+    generation: int = 0
+    failures: int = 0
+    opened_at: int = 0  # when it left CLOSED
+    until: int = 0  # OPEN: when it becomes HALF_OPEN
+    probe_until: int | None = None  # HALF_OPEN: a probe is out, and hangs from then on
+
+
+class CircuitBreaker:
+    """Opens after `threshold` consecutive failures, for exactly `timeout_seconds`; then one probe decides."""
+
+    def __init__(self, threshold: int = 5, timeout_seconds: float = 60.0) -> None:
+        if threshold < 1 or not timeout_seconds > 0:
+            raise ValueError(f"threshold must be >= 1 and timeout_seconds > 0, not {threshold} and {timeout_seconds}")
+        self.threshold = threshold
+        self.timeout_seconds = timeout_seconds
+        self._memory = _Memory()
+
+    @property
+    def state(self) -> CircuitState:
+        return self._memory.state
+
+    @property
+    def generation(self) -> int:
+        return self._memory.generation
+
+    @property
+    def failures(self) -> int:
+        """Consecutive failures so far."""
+        return self._memory.failures
+
+    @property
+    def probing(self) -> bool:
+        return self._memory.probe_until is not None
+
+    @property
+    def wakes_at(self) -> int | None:
+        """When time alone changes the state, if nothing else happens before."""
+        return self._memory.until if self.state is CircuitState.OPEN else self._memory.probe_until
+
+    def held_at(self, now: int) -> bool:
+        """Whether a permit asked at `now` would be refused."""
+        match self.state:
+            case CircuitState.CLOSED:
+                return False
+            case CircuitState.OPEN:
+                return now < self._memory.until
+            case CircuitState.HALF_OPEN:
+                return self.probing
+
+    def advance(self, now: int) -> Event | None:
+        """Let time pass: the table's last row."""
+        memory = self._memory
+        if self.state is CircuitState.OPEN and now >= memory.until:
+            self._enter(CircuitState.HALF_OPEN)
+            return CircuitHalfOpen(self.generation)
+        if memory.probe_until is not None and now >= memory.probe_until:
+            return self.open(now)
+        return None
+
+    def permit(self, now: int, *, probe_seconds: float = PROBE_SECONDS) -> bool:
+        """Take a permit; true for the probe. Raises CircuitOpen, a fresh one each time, to everyone who is refused."""
+        self.advance(now)
+        if self.held_at(now):
+            wakes_at = self.wakes_at
+            raise CircuitOpen(max(0.0, to_seconds((wakes_at or now) - now)))
+        if self.state is CircuitState.CLOSED:
+            return False
+        self._memory.probe_until = now + ns(probe_seconds)
+        return True
+
+    def postpone_probe(self, *, until: int) -> None:
+        """The probe's request starts only now (it asked for the server's health first)."""
+        if self.probing:
+            self._memory.probe_until = until
+
+    def record(self, effect: Effect, *, generation: int, now: int) -> Event | None:
+        """Judge a result that was permitted in `generation`."""
+        if generation != self.generation or self.state is CircuitState.OPEN:
+            return None
+        if self.state is CircuitState.CLOSED:
+            return self._record_closed(effect, now)
+        match effect:
+            case Effect.SUCCESS | Effect.ALIVE:
+                return self.close(now)
+            case Effect.FAILURE:
+                return self.open(now)
+            case Effect.NEUTRAL | Effect.NONE:
+                self._memory.probe_until = None
+                return None
+
+    def open(self, now: int) -> Event:
+        """Leave the server alone for the timeout from now: a failed probe, the last straw, or an owner's command."""
+        memory = self._memory
+        if self.state is not CircuitState.CLOSED:
+            memory.failures += 1
+        else:
+            memory.opened_at = now
+        memory.until = now + ns(self.timeout_seconds)
+        self._enter(CircuitState.OPEN)
+        return CircuitOpened(self.generation, memory.failures, self.timeout_seconds)
+
+    def close(self, now: int) -> Event:
+        """The server is well again: a successful probe, or an owner's command."""
+        self._memory.failures = 0
+        self._enter(CircuitState.CLOSED)
+        return CircuitClosed(self.generation, round((now - self._memory.opened_at) / SECOND, 3))
+
+    def snapshot(self) -> dict[str, Any]:
+        return asdict(self._memory)
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        self._memory = _Memory(**{**snapshot, "state": CircuitState(snapshot["state"])})
+
+    def _record_closed(self, effect: Effect, now: int) -> Event | None:
+        if effect is Effect.SUCCESS:
+            self._memory.failures = 0
+        elif effect is Effect.FAILURE:
+            self._memory.failures += 1
+            if self._memory.failures >= self.threshold:
+                return self.open(now)
+        return None
+
+    def _enter(self, state: CircuitState) -> None:
+        self._memory.state = state
+        self._memory.generation += 1
+        self._memory.probe_until = None

@@ -1,0 +1,55 @@
+"""How fast requests may start: GCRA with emission interval T = 60 s / rpm and depth 1.
+
+A start at `t` is allowed iff `t >= tat`; then `tat = t + T`. Idle time earns nothing, so any half-open minute holds at
+most rpm starts; a bucket as deep as its rate would let out nearly twice as many. With depth 1 the one number to keep
+is the last start: `tat` follows from it and the present T, also after the rate was changed.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scraper.throttle.nanoseconds import SECOND
+
+
+class Pacer:
+    """Spaces starts at least `interval` nanoseconds apart."""
+
+    def __init__(self, requests_per_minute: float) -> None:
+        self.last_start: int | None = None
+        self._start_before: int | None = None
+        self._refundable = False
+        self.set_rate(requests_per_minute)
+
+    def set_rate(self, requests_per_minute: float) -> None:
+        """From now on this rate: lowering pushes the next start back at once, raising brings it nearer."""
+        if not (requests_per_minute > 0 and math.isfinite(requests_per_minute)):
+            raise ValueError(f"requests_per_minute must be a number above 0, not {requests_per_minute}")
+        self.requests_per_minute = requests_per_minute
+        self.interval = math.ceil(60 * SECOND / requests_per_minute)  # rounded up: never faster than told
+
+    @property
+    def ready_at(self) -> int | None:
+        """When the next start is allowed; None before the first."""
+        return None if self.last_start is None else self.last_start + self.interval
+
+    def earliest(self, now: int, *, ahead: int) -> int:
+        """When a start could be allowed, at best, that has `ahead` others before it."""
+        return max(now, self.ready_at or now) + ahead * self.interval
+
+    def allows(self, now: int) -> bool:
+        return self.last_start is None or now >= self.last_start + self.interval
+
+    def take(self, now: int) -> None:
+        """Start one now; only after `allows(now)`."""
+        self._start_before, self.last_start, self._refundable = self.last_start, now, True
+
+    def refund(self, start: int) -> None:
+        """Undo the start taken at `start`, unless a later one was taken: that one was spaced from it."""
+        if self._refundable and start == self.last_start:
+            self.last_start, self._refundable = self._start_before, False
+
+    def postpone(self, start: int, *, to: int) -> None:
+        """What was taken at `start` really starts at `to`: keep the distance from there."""
+        if start == self.last_start:
+            self.last_start = to

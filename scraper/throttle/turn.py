@@ -1,0 +1,70 @@
+"""What the admission decision says, as plain values: they may travel to another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from scraper.events import Blocker, Event
+from scraper.throttle.blocked_time import Waited
+
+OutOf: TypeAlias = Literal["hold", "work"]
+"""What a waiter ran out of: time it may be held by anything, or working time, which slots and pace use up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Permission to start one attempt at `at`. It holds a slot until its lease is finished."""
+
+    ticket: int
+    lease: int
+    place: int
+    at: int
+    write_by: int
+    generation: int
+    probe: bool  # ask GET /health first
+    check: bool  # ask GET /v1/models first
+    waited: Waited
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A waiter left the queue ungranted: it ran out of time, or could never have made it."""
+
+    ticket: int
+    out_of: OutOf
+    reason: Blocker
+    waited: Waited
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What came of a moment: all of it is to be carried out, then a turn taken again at `wake_at` at the latest."""
+
+    grants: list[Grant]
+    refusals: list[Refusal]
+    events: list[Event]
+    wake_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a waiter stands."""
+
+    reason: Blocker
+    position: int  # 1 = next
+    estimated_wait_seconds: float
+
+
+@dataclass(slots=True)
+class Lease:
+    """One attempt in flight."""
+
+    ticket: int
+    place: int
+    at: int
+    generation: int
+    probe: bool
+    check: bool
+    attempt_ns: int
+    owner: str
