@@ -63,7 +63,9 @@ class WaitingLine:
         return None
 
     def ahead_of(self, place: int) -> int:
-        """How many go before `place`. Looks at every waiter."""
+        """How many go before `place`. Looks at every waiter, except for the newest call's."""
+        if next(reversed(self._waiters), None) == place:  # a call's place is its first ticket
+            return len(self._waiters) - 1
         return sum(waiter.place < place for waiter in self._waiters.values())
 
     def look_at(self, waiter: Waiter, *, when: int) -> None:
