@@ -178,7 +178,7 @@ class _Filler:
         prefix = schema.get("prefixItems", ())
         values += [self.value(one, name=name, required=True, page=page, depth=depth + 1) for one in prefix]
         for piece in _pieces(item, name, page)[:most]:
-            value = self.value(item, name=name, required=False, page=piece, depth=depth + 1)
+            value = self.value(item, name="", required=False, page=piece, depth=depth + 1)
             if value is not _ABSENT and value not in values:
                 values.append(value)
         if not values and not least:
@@ -221,7 +221,7 @@ class _Filler:
         if words & {"price", "amount", "cost", "salary"} and page.prices:
             labelled = PageText(_labelled(name, page)).prices
             return _fit_number((labelled or page.prices)[0].amount, schema, kind)
-        value = number(_labelled(name, page))
+        value = number(_labelled(name, page) if name else page.text[:100])
         return _ABSENT if value is None else _fit_number(value, schema, kind)
 
 
@@ -240,8 +240,8 @@ def _labelled(name: str, page: PageText) -> str:
 
 
 def _by_name(name: str, page: PageText) -> str:
-    if not name:
-        return page.title
+    if not name:  # an item of a list: the piece of text itself
+        return page.title or page.text.strip()[:300]
     words = set(_words(name))
     for names, read in _READERS:
         if words & names:

@@ -185,6 +185,7 @@ class Engine:
 
     def _begin_step(self, now: float) -> None:
         scheduled, read = self._schedule(now)
+        self._forget_what_does_not_fit()
         if not scheduled:
             self.due = NEVER
             return
@@ -316,6 +317,9 @@ class Engine:
         self.kv_used -= job.private_kv + freed
         job.private_kv = job.scheduled = 0
         job.shared_blocks = []
+        self._forget_what_does_not_fit()
+
+    def _forget_what_does_not_fit(self) -> None:
         self._prefixes.keep_at_most((self.physics.kv_tokens - self.kv_used) // self.physics.block_tokens)
 
     def _complete_at_once(self, job: Job, now: float) -> None:
