@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-from scraper.models import Json
+Json: TypeAlias = Any
 
 read_json = json.loads
 

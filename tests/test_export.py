@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scraper import export_tables
 from scraper.errors import Misconfigured, Unavailable
-from scraper.export import as_line, export
+from scraper.export import as_line, export, tables
 from scraper.models import Usage
 from scraper.store.sqlite import SqliteStore
 from tests.store.results import FULL, done, parked
@@ -113,7 +112,7 @@ async def test_data_that_has_no_fields_is_a_cell(store, data, cell):
 
 
 async def test_fields_beyond_the_last_column_are_kept_together(store, monkeypatch):
-    monkeypatch.setattr(export_tables, "MOST_DATA_COLUMNS", 2)
+    monkeypatch.setattr(tables, "MOST_DATA_COLUMNS", 2)
     await store.save(done(data={"a": 1, "b": 2, "c": 3, "d": 4}))
     (row,) = await table(store)
     assert (row["data.a"], row["data.b"], row["data"]) == ("1", "2", '{"c":3,"d":4}')
@@ -171,7 +170,7 @@ async def test_parquet_has_types_and_comes_back_whole(store):
 
 
 async def test_parquet_is_written_in_groups(store, monkeypatch):
-    monkeypatch.setattr(export_tables, "GROUP_ROWS", 2)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 2)
     for number in range(5):
         await store.save(done(f"id-{number}", error="\ud800", usage=Usage(number)))
     _, body = await exported(store, "parquet")

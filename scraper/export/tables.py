@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TypeAlias
 
 from scraper.errors import Misconfigured
-from scraper.export_file import CHUNK_BYTES, Output
+from scraper.export.file import CHUNK_BYTES, Output
 from scraper.json_text import storable, write_json
 from scraper.models import Json, Result
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
 from scraper.errors import Misconfigured
-from scraper.export_file import Output, destination, say_nothing_more
-from scraper.export_tables import Rows, stamp, write_csv, write_parquet
+from scraper.export.file import Output, destination, say_nothing_more
+from scraper.export.tables import Rows, stamp, write_csv, write_parquet
 from scraper.json_text import write_json
 from scraper.models import Json, Result
 from scraper.ports import Store
