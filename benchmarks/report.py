@@ -1,0 +1,149 @@
+"""Samples and profiles as something to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.compare import Sample
+
+Value = Callable[[Sample], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; with `at_most`, a target, of the floor where `of_floor`."""
+
+    label: str
+    value: Value
+    digits: int = 2
+    at_most: float | None = None
+    of_floor: bool = False
+
+
+ROWS = (
+    Row("CPU-ms a task", lambda sample: sample.cpu_ms_per_task, at_most=0.8, of_floor=True),
+    Row("  in the kernel", lambda sample: sample.kernel_ms_per_task),
+    Row("  supervisor, beside it", lambda sample: sample.supervisor_ms_per_task),
+    Row("  model stub, beside it", lambda sample: sample.model_ms_per_task),
+    Row("tasks/s", lambda sample: sample.tasks_per_second, digits=0),
+    Row("model calls a task", lambda sample: sample.chats_per_task),
+    Row("peak RSS of the worker, MB", lambda sample: sample.peak_mb, digits=1, at_most=75),
+    Row("  supervisor, beside it", lambda sample: sample.supervisor_peak_mb, digits=1),
+    Row(
+        "CPU-s from start to first task",
+        lambda sample: sample.first_task_cpu_s + sample.first_task_supervisor_cpu_s,
+        at_most=0.7,
+    ),
+    Row("  worker", lambda sample: sample.first_task_cpu_s),
+    Row("  supervisor", lambda sample: sample.first_task_supervisor_cpu_s),
+    Row("wall-s from start to first task", lambda sample: sample.first_task_wall_s),
+)
+
+
+def table(samples: Sequence[Sample]) -> Table:
+    """Medians of every side, the ratio to the floor run by run, and the targets."""
+    by_side = grouped(samples)
+    floor = by_side.get("floor", [])
+    ours = [name for name in by_side if name != "floor"]
+    shown = Table(
+        "", *(f"{name}{_streamed(by_side[name])}" for name in by_side), *(f"{n} ÷ floor" for n in ours), "aim"
+    )
+    for row in ROWS:
+        values = [f"{median(map(row.value, each)):.{row.digits}f}" for each in by_side.values()]
+        ratios = [_ratio(row, by_side[name], floor) for name in ours]
+        shown.add_row(row.label, *values, *ratios, _aim(row, [by_side[name] for name in ours], floor))
+    return shown
+
+
+def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """By side, in the order they ran."""
+    by_side: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_side.setdefault(sample.side, []).append(sample)
+    return by_side
+
+
+def ratios(value: Value, ours: Sequence[Sample], floor: Sequence[Sample]) -> list[float]:
+    """Ours to the floor's of the same repetition: what slows the machine down slows both."""
+    return [value(our) / value(its) for our, its in zip(ours, floor, strict=False) if value(its)]
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Medians by side, and of the ratios, for a program to read."""
+    by_side = grouped(samples)
+    floor = by_side.get("floor", [])
+    return {
+        name: {
+            "cpu_ms_per_task": median(sample.cpu_ms_per_task for sample in each),
+            "cpu_of_floor": median(found) if (found := ratios(ROWS[0].value, each, floor)) else None,
+            "peak_mb": median(sample.peak_mb for sample in each),
+            "first_task_cpu_s": median(sample.first_task_cpu_s + sample.first_task_supervisor_cpu_s for sample in each),
+            "tasks_per_second": median(sample.tasks_per_second for sample in each),
+        }
+        for name, each in by_side.items()
+    }
+
+
+def profile_tables(profile: Sequence[Mapping[str, Any]], *, name: str, tasks: int) -> Iterator[Table]:
+    """Where the worker's CPU time went: starting, then a task's share by package, function, and all a function calls."""
+    start = [sample for sample in profile if sample["phase"] == "start"]
+    work = [sample for sample in profile if sample["phase"] == "work"]
+    yield _top(f"{name}: starting, by package", _by(start, _own_package), unit="s", per=1)
+    yield _top(f"{name}: working, by package", _by(work, _own_package), unit="ms/task", per=tasks / 1000)
+    yield _top(f"{name}: working, by function alone", _by(work, _own), unit="ms/task", per=tasks / 1000)
+    yield _top(f"{name}: working, with all it calls", _by(work, _with_callees), unit="ms/task", per=tasks / 1000)
+
+
+def _by(samples: Iterable[Mapping[str, Any]], names: Callable[[Mapping[str, Any]], Iterable[str]]) -> Counter[str]:
+    seconds: Counter[str] = Counter()
+    for sample in samples:
+        for name in set(names(sample)):
+            seconds[name] += sample["seconds"]
+        seconds[""] += sample["seconds"]
+    return seconds
+
+
+def _own(sample: Mapping[str, Any]) -> list[str]:
+    return [f"{sample['stack'][0]}:{sample['line']}" if sample["stack"] else "?"]
+
+
+def _own_package(sample: Mapping[str, Any]) -> list[str]:
+    return [sample["stack"][0].split("/")[0].split(":")[0] if sample["stack"] else "?"]
+
+
+def _with_callees(sample: Mapping[str, Any]) -> list[str]:
+    return list(sample["stack"])
+
+
+def _top(title: str, seconds: Counter[str], *, unit: str, per: float, lines: int = 45) -> Table:
+    total = seconds.pop("", 0.0)
+    shown = Table("", unit, "share", title=f"{title} ({total / per:.2f} {unit})", title_justify="left")
+    for where, each in seconds.most_common(lines):
+        shown.add_row(where, f"{each / per:.3f}", f"{each / total:.1%}")
+    return shown
+
+
+def _ratio(row: Row, ours: Sequence[Sample], floor: Sequence[Sample]) -> str:
+    found = ratios(row.value, ours, floor)
+    if not found:
+        return ""
+    return f"{median(found):.2f}" + (f" ({min(found):.2f} to {max(found):.2f})" if len(found) > 1 else "")
+
+
+def _aim(row: Row, ours: Sequence[Sequence[Sample]], floor: Sequence[Sample]) -> str:
+    if row.at_most is None:
+        return ""
+    found = [ratios(row.value, each, floor) if row.of_floor else list(map(row.value, each)) for each in ours]
+    aim = f"≤ {row.at_most:g}" + (" × floor" if row.of_floor else "")
+    verdicts = ["met" if median(each) <= row.at_most else "missed" for each in found if each]
+    return f"{aim}: {', '.join(verdicts)}" if verdicts else aim
+
+
+def _streamed(samples: Sequence[Sample]) -> str:
+    return " (streamed)" if any(sample.streamed for sample in samples) else ""

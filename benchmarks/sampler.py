@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Run a program and write down where its CPU time goes, function by function.
+
+A timer of CPU time interrupts it a thousand times a second; what each thread has used since, by its own clock, is
+booked on the stack it stands in. Time inside C belongs to the Python line that called it. SIGUSR1 ends the phase
+`start` and begins the phase `work`. Costs about 3 %, where a tracing profiler doubles the cost of small functions.
+
+Example: python benchmarks/sampler.py profile.json -m scraper.main worker
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+INTERVAL_SECONDS = 0.001
+_Stack = tuple[str, int, tuple[CodeType, ...]]  # phase, line of the innermost, innermost first
+
+
+class Sampler:
+    def __init__(self) -> None:
+        self._seconds: dict[_Stack, float] = {}
+        self._clocks: dict[int, float] = {}
+        self._phase = "start"
+
+    def begin(self) -> None:
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.signal(signal.SIGUSR1, self._next_phase)
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
+
+    def end(self) -> list[dict[str, Any]]:
+        """Stop, and give all that was seen as {phase, seconds, line, stack of `file:function`}."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return [
+            {"phase": phase, "seconds": seconds, "line": line, "stack": [_name(code) for code in codes]}
+            for (phase, line, codes), seconds in self._seconds.items()
+        ]
+
+    def _next_phase(self, *_: object) -> None:
+        self._phase = "work"
+
+    def _sample(self, _: int, interrupted: FrameType | None) -> None:
+        frames = sys._current_frames()  # noqa: SLF001 documented, and the only way to see other threads
+        for thread, frame in frames.items():
+            now = time.clock_gettime(time.pthread_getcpuclockid(thread))
+            used = now - self._clocks.get(thread, now)
+            self._clocks[thread] = now
+            if used > 0:
+                mine = frame.f_code is Sampler._sample.__code__
+                self._book(used, interrupted if mine else frame)
+
+    def _book(self, seconds: float, frame: FrameType | None) -> None:
+        line = frame.f_lineno if frame else 0
+        codes = []
+        while frame is not None:
+            codes.append(frame.f_code)
+            frame = frame.f_back
+        stack = (self._phase, line, tuple(codes))
+        self._seconds[stack] = self._seconds.get(stack, 0.0) + seconds
+
+
+def _name(code: CodeType) -> str:
+    path = Path(code.co_filename)
+    where = "/".join(path.parts[-2:]) if path.suffix == ".py" else code.co_filename
+    for root in ("site-packages", "scraper"):
+        if root in path.parts:
+            at = len(path.parts) - path.parts[::-1].index(root) - (root == "scraper")
+            where = "/".join(path.parts[at:])
+            break
+    return f"{where}:{code.co_qualname}"
+
+
+def main() -> None:
+    out, program, *arguments = sys.argv[1:]
+    sampler = Sampler()
+    sampler.begin()
+    try:
+        if program == "-m":
+            sys.argv = arguments
+            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = [program, *arguments]
+            runpy.run_path(program, run_name="__main__")
+    finally:
+        Path(out).write_text(json.dumps(sampler.end()))
+
+
+if __name__ == "__main__":
+    main()
