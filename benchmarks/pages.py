@@ -44,12 +44,13 @@ SCHEMA: dict[str, Any] = {
     },
 }
 
-_WORDS = (
+_VOCABULARY = (
     "light strong woven recycled frame strap buckle pocket zip mesh padded vented hip belt rain cover bottle holder "
     "laptop sleeve camp stove lantern rope tent peg boot sock jacket hood glove merino fleece down shell trail ridge "
     "valley summit river forest winter summer autumn spring classic compact roomy quiet bright soft rough smooth new "
     "fast dry warm cool green blue grey black sand wide narrow long short adult junior pair set spare repair care"
-).split()  # noqa: SIM905 a list of them would take eighty lines
+)
+_WORDS = _VOCABULARY.split()
 
 
 def task_bodies(count: int, *, seed: int = 1) -> Iterator[bytes]:

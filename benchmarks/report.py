@@ -91,7 +91,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def profile_tables(profile: Sequence[Mapping[str, Any]], *, name: str, tasks: int) -> Iterator[Table]:
-    """Where the worker's CPU time went: starting, then a task's share by package, function, and all a function calls."""
+    """Where the worker's CPU time went: starting; then of a task by package, by function, and by all it calls."""
     start = [sample for sample in profile if sample["phase"] == "start"]
     work = [sample for sample in profile if sample["phase"] == "work"]
     yield _top(f"{name}: starting, by package", _by(start, _own_package), unit="s", per=1)
