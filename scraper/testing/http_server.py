@@ -159,10 +159,14 @@ class HttpServer:
             return
         sock = self._placeholder or _bound_socket(self.host, self.port)
         self._placeholder = None
-        self.port = sock.getsockname()[1]
-        self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), sock=sock, backlog=1024
-        )
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.port = sock.getsockname()[1]
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=1024)
+        except OSError:
+            sock.close()
+            raise
 
     def refuse(self) -> None:
         """Refuse new connections and keep the port; connections that are open stay open."""
@@ -172,11 +176,19 @@ class HttpServer:
             # bound but not listening: the port stays ours and every connection is refused
             with contextlib.suppress(OSError):
                 self._placeholder = _bound_socket(self.host, self.port)
+                # Linux lets two sockets share a port while neither listens, unless one of them minds
+                self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def reset_all(self) -> None:
         """Reset every open connection, as a killed process does."""
         for connection in list(self.connections):
             connection.reset()
+
+    def end_the_dead(self) -> None:
+        """End exchanges whose client was reset in this very turn of the loop, before their last callback runs."""
+        for connection in self.connections:
+            if connection.exchange is not None and connection.transport.is_closing():
+                connection.end_exchange()
 
     def close_idle(self) -> None:
         """Close the connections that serve no request."""
@@ -277,6 +289,7 @@ class _Connection(asyncio.Protocol):
         at = self._loop.time() if self._first_byte_at is None else self._first_byte_at
         self.exchange = Exchange(self, request, first_byte_at=at)
         if self.server.on_head is not None:
+            self.server.end_the_dead()
             self.server.on_head(self.exchange)
 
     def _handle(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scraper.testing.vllm import SimulatedVLLM
 
 _KEYS = {"faults", "clear", "do", "seconds", "slow", "set", "reset_stats"}
-_ACTIONS = {"crash", "restart", "freeze", "thaw", "kill_engine", "drain", "undrain", "stop_listening"}
+_ACTIONS = ("crash", "restart", "freeze", "thaw", "kill_engine", "drain", "undrain", "stop_listening")
 _SETTINGS: dict[str, tuple[type, ...]] = {
     "api_key": (str, type(None)),
     "model": (str,),
@@ -62,12 +62,12 @@ async def control(exchange: Exchange, server: SimulatedVLLM) -> None:
 def _checked(order: dict[str, Any]) -> list[Fault]:
     """The faults to add, once everything else in the order is known to make sense."""
     _demand(set(order) <= _KEYS, f"unknown key; known: {', '.join(sorted(_KEYS))}")
-    _demand(order.get("do") in {None, *_ACTIONS}, f"unknown action; known: {', '.join(sorted(_ACTIONS))}")
+    _demand(order.get("do") in (None, *_ACTIONS), f"unknown action; known: {', '.join(sorted(_ACTIONS))}")
     for key, least in (("seconds", 0.0), ("slow", 0.001)):
         value = order.get(key, 1.0)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         _demand(number and least <= value < NEVER, f"{key} is a number of at least {least:g}")
-    _demand(order.get("clear") in {None, True, False, *KINDS}, "clear is true or the kind of a fault")
+    _demand(order.get("clear") in (None, True, False, *KINDS), "clear is true or the kind of a fault")
     settings = order.get("set", {})
     _demand(isinstance(settings, dict) and set(settings) <= set(_SETTINGS), f"can be set: {', '.join(_SETTINGS)}")
     for name, value in settings.items():

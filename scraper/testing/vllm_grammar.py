@@ -53,7 +53,7 @@ _FORMATS = {
     "uuid",
 }
 _XGRAMMAR_FORMATS = _FORMATS | {"uri-reference", "uri-template", "json-pointer", "relative-json-pointer"}
-_TYPES = {"null", "boolean", "object", "array", "number", "integer", "string"}
+_TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
 _NO_LOOKAROUND = re.compile(r"\(\?(?:[=!]|<[=!])|\\[1-9]")
 _UNICODE_LETTERS = re.compile(r"\\p\{L[a-z]?\}")
 
@@ -133,7 +133,7 @@ def _needs_second_compiler(part: dict[str, Any]) -> bool:
     generative = "pattern" in part or "format" in part
     return (
         not _SECOND_COMPILER_KEYS.isdisjoint(part)
-        or ("format" in part and part["format"] not in _XGRAMMAR_FORMATS)
+        or ("format" in part and str(part["format"]) not in _XGRAMMAR_FORMATS)
         or (generative and ("minLength" in part or "maxLength" in part))
     )
 
@@ -147,8 +147,12 @@ def _check_types(part: dict[str, Any]) -> None:
         raise GrammarError("enum must be a list with at least one value")
     if not isinstance(part.get("properties", {}), dict):
         raise GrammarError("properties must be an object")
-    if not isinstance(part.get("required", []), list):
-        raise GrammarError("required must be a list")
+    required = part.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise GrammarError("required must be a list of names")
+    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        if not isinstance(part.get(key, []), list):
+            raise GrammarError(f"{key} must be a list")
 
 
 def _check_pattern(part: dict[str, Any]) -> None:

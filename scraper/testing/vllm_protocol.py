@@ -12,7 +12,7 @@ from scraper.testing.vllm_grammar import GrammarError, check_schema
 _NAME = re.compile(r"[\w.-]{1,200}")
 MAX_MESSAGES = 1_000
 MAX_CHOICES = 1
-_ROLES = {"system", "developer", "user", "assistant", "tool"}
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class ApiError(Exception):
@@ -98,7 +98,7 @@ def parse_chat(value: dict[str, Any], *, max_model_len: int) -> ChatRequest:
     temperature = value.get("temperature")
     if temperature is not None and not 0 <= _number(temperature, "temperature") <= 2:
         raise ApiError(400, f"temperature must be in [0, 2], got {temperature}.", param="temperature")
-    if value.get("n") not in {None, MAX_CHOICES}:
+    if value.get("n") not in (None, MAX_CHOICES):
         raise ApiError(400, "the simulated server gives one choice: n must be 1.", param="n")
     if value.get("seed") is not None and not isinstance(value["seed"], int):
         raise _invalid({"type": "int_type", "loc": ["body", "seed"], "msg": "Input should be a valid integer"})

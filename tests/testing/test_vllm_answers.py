@@ -83,7 +83,11 @@ def test_a_changed_page_changes_the_answer():
 def test_an_empty_page_still_gets_an_answer_of_the_right_shape():
     schema = {
         "type": "object",
-        "properties": {"name": {"type": "string", "minLength": 3}, "price": {"type": "number"}, "tags": {"type": "array"}},
+        "properties": {
+            "name": {"type": "string", "minLength": 3},
+            "price": {"type": "number"},
+            "tags": {"type": "array"},
+        },
         "required": ["name", "price", "tags"],
     }
     assert set(filled(schema, PageText(""))) == {"name", "price", "tags"}
@@ -120,7 +124,14 @@ def test_an_empty_page_still_gets_an_answer_of_the_right_shape():
     ],
 )  # fmt: skip
 def test_every_common_keyword_is_kept(schema):
-    filled({"type": "object", "properties": {"field": schema}, "required": ["field"], **({"$defs": schema["$defs"]} if "$defs" in schema else {})})
+    filled(
+        {
+            "type": "object",
+            "properties": {"field": schema},
+            "required": ["field"],
+            **({"$defs": schema["$defs"]} if "$defs" in schema else {}),
+        }
+    )
 
 
 def test_a_recursive_schema_ends():
@@ -139,7 +150,11 @@ def test_a_schema_that_requires_itself_without_end_is_refused():
 
 def test_a_list_of_products_becomes_one_item_for_each():
     page = PageText("Kettles\n- Blue Kettle $10.00\n- Red Kettle $ 12.50\n- Green Kettle $9.99\n")
-    item = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}, "required": ["name", "price"]}
+    item = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
+        "required": ["name", "price"],
+    }
     items = one({"type": "array", "items": item}, "items", page)
     assert [entry["price"] for entry in items] == [10, 12.5, 9.99]
 
@@ -198,7 +213,10 @@ def test_a_schema_nested_without_measure_is_refused():
         check_schema(schema)
 
 
-@pytest.mark.parametrize("pattern", ["^[A-Z]{3}$", r"^\d{4}-\d{2}$", "^(a|bc){2,3}$", "[^0-9]", r"^\w+@\w+\.(de|com)$", r"^[\d.]+$", r"^\p{L}+$"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["^[A-Z]{3}$", r"^\d{4}-\d{2}$", "^(a|bc){2,3}$", "[^0-9]", r"^\w+@\w+\.(de|com)$", r"^[\d.]+$", r"^\p{L}+$"],
+)
 def test_a_text_is_made_for_a_pattern(pattern):
     assert re.search(pattern.replace(r"\p{L}", "[^\\W\\d_]"), text_matching(pattern))
 
@@ -234,7 +252,10 @@ _schemas = st.recursive(
     _scalars,
     lambda inner: st.one_of(
         st.builds(lambda item, least: {"type": "array", "items": item, "minItems": least}, inner, st.integers(0, 3)),
-        st.builds(lambda parts: {"type": "object", "properties": parts, "required": list(parts)[::2]}, st.dictionaries(_names, inner, max_size=4)),
+        st.builds(
+            lambda parts: {"type": "object", "properties": parts, "required": list(parts)[::2]},
+            st.dictionaries(_names, inner, max_size=4),
+        ),
         st.builds(lambda one, other: {"anyOf": [one, other]}, inner, inner),
     ),
     max_leaves=12,

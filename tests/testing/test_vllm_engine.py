@@ -34,7 +34,8 @@ def closed_loop(physics, *, in_flight, prompt_tokens, output_tokens, seconds, se
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "tokens_per_second"), [(1, 93), (4, 347), (8, 640), (16, 1138), (32, 1778), (64, 2580), (128, 3329), (256, 3698)]
+    ("in_flight", "tokens_per_second"),
+    [(1, 93), (4, 347), (8, 640), (16, 1138), (32, 1778), (64, 2580), (128, 3329), (256, 3698)],
 )
 def test_throughput_follows_the_published_curve_within_three_percent(in_flight, tokens_per_second):
     measured, _ = closed_loop(GPU, in_flight=in_flight, prompt_tokens=200, output_tokens=200, seconds=120)
