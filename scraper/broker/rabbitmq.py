@@ -87,6 +87,7 @@ class RabbitMQBroker:
             link=self._consuming,
             publish=self._move,
             restore=self._restore,
+            ready=self._ready,
             prefetch_count=self._prefetch_count,
             watchdog_seconds=self._watchdog_seconds,
             observe=self._observe,
@@ -115,6 +116,11 @@ class RabbitMQBroker:
             parked=parked.message_count or 0,
             consumers=tasks.consumer_count,
         )
+
+    async def _ready(self, queue: str) -> int | None:
+        async with self._counting_one_at_a_time:
+            counts = await self._count([queue])
+        return None if counts is None else counts[0].message_count or 0
 
     async def _count(self, names: Sequence[str]) -> list[spec.Queue.DeclareOk] | None:
         if self._counting is None or self._counting.is_closed or not self._publishing.is_open:

@@ -51,14 +51,19 @@ class RabbitMQConsumer:
         link: Link,
         publish: Publish,
         restore: Callable[[], Awaitable[None]],
+        ready: Callable[[str], Awaitable[int | None]],
         prefetch_count: int,
         watchdog_seconds: float,
         observe: Observe,
     ) -> None:
+        """`restore` creates missing queues. `ready` counts a queue's messages, None where it is missing; it must use
+        another channel than this one, which a cancelled question or a missing queue would close.
+        """
         self._queue = queue
         self._link = link
         self._publish = publish
         self._restore = restore
+        self._ready = ready
         self._prefetch_count = prefetch_count
         self._watchdog_seconds = watchdog_seconds
         self._observe = observe
@@ -127,16 +132,15 @@ class RabbitMQConsumer:
             if session.ended.done():
                 return session.ended.result()
             if session.deliveries == seen and not session.in_hand and await self._is_stuck(session):
-                return "messages are ready and none is delivered"
+                return "its messages are not delivered, or it is missing"
 
     async def _is_stuck(self, session: _Session) -> bool:
         seen = session.deliveries
         try:
-            answer = await self._link.call(session.channel.queue_declare(self._queue, passive=True))
-        except (AMQPChannelError, Unavailable):
-            await asyncio.wait([session.ended], timeout=STUCK_SECONDS)
-            return not session.ended.done()
-        if not answer.message_count:
+            ready = await self._ready(self._queue)
+        except Unavailable:
+            return False  # nothing is known; the link will see to it
+        if ready == 0:
             return False
         await asyncio.wait([session.ended], timeout=min(STUCK_SECONDS, self._watchdog_seconds))
         return session.deliveries == seen and not session.ended.done()

@@ -63,7 +63,7 @@ class Link:
         self._limit_seconds = limit_seconds
         self._observe = observe
         self._next = 0
-        self._rounds = 0
+        self._failures = 0
         self._failure = ""
         self._lost = ""
         self._was_open = False
@@ -124,6 +124,11 @@ class Link:
             if self._connection is asked:  # and not a newer one already
                 await self.hang_up(silence)
             raise Unavailable(silence) from error
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            # with the bare class aiormq rejects what is pending on a connection that is closed in good order
+            raise Unavailable("the connection to the broker was closed") from error
 
     async def hang_up(self, reason: str = "") -> None:
         """Close the connection, without waiting long for the broker's consent."""
@@ -150,32 +155,31 @@ class Link:
     async def _open(self) -> aio_pika.Connection:
         if self._connection is not None and _is_open(self._connection):
             return self._connection
-        rounds = self._rounds
+        failures = self._failures
         async with self._opening:
             if self._connection is not None and _is_open(self._connection):
                 return self._connection
-            if self._rounds != rounds:
+            if self._failures != failures:
                 raise Unavailable(self._failure)  # somebody has just tried
             await self.hang_up()
             try:
                 self._connection = await self._dial_each()
-            finally:
-                self._rounds += 1
+            except (Unavailable, Misconfigured) as error:
+                self._failures += 1
+                self._failure = str(error)
+                raise
             self._was_open = True
             return self._connection
 
     async def _dial_each(self) -> aio_pika.Connection:
-        for _ in self._addresses:
-            address = self._addresses[self._next % len(self._addresses)]
+        for tries_left in reversed(range(len(self._addresses))):
             try:
-                return await self._dial(address)
-            except Unavailable as error:
-                self._failure = str(error)
+                return await self._dial(self._addresses[self._next % len(self._addresses)])
+            except Unavailable:
                 self._next += 1
-            except Misconfigured as error:
-                self._failure = str(error)
-                raise
-        raise Unavailable(self._failure)
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable: there is an address")
 
     async def _dial(self, address: URL) -> aio_pika.Connection:
         where = f"{address.host}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"

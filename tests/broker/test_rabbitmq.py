@@ -269,6 +269,18 @@ async def test_a_publish_over_a_cut_connection_is_unavailable_and_the_next_one_w
         await soon(broker.publish([Message(b"x")]))
 
 
+async def test_publishes_on_a_connection_that_is_given_up_are_unavailable(rabbitmq_url, namespace):
+    async with RabbitMQBroker([rabbitmq_url], namespace=namespace) as broker:
+        await broker.publish([Message(b"x")])
+        for turns in range(0, 40, 4):
+            publishing = [asyncio.create_task(broker.publish([Message(b"x" * 50_000)])) for _ in range(10)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await broker._publishing.hang_up()
+            for result in await soon(asyncio.gather(*publishing, return_exceptions=True)):
+                assert result is None or isinstance(result, Unavailable)
+
+
 # ---- settling
 
 
@@ -308,11 +320,15 @@ def a_consumer(queue, *, link, publish):
     async def restore():
         raise AssertionError("nothing is missing")
 
+    async def ready(_):
+        return 0
+
     return RabbitMQConsumer(
         queue,
         link=link,
         publish=publish,
         restore=restore,
+        ready=ready,
         prefetch_count=1,
         watchdog_seconds=30,
         observe=lambda _: None,
@@ -672,7 +688,21 @@ async def test_a_consumer_that_looks_alive_and_gets_nothing_is_noticed(rabbitmq_
         await session.channel.basic_cancel(session.consumer_tag)  # the broker forgets it, and it does not know
         await broker.publish([Message(b"x")])
         await (await soon(consumer.receive())).ack()
-    assert "none is delivered" in named(events, WaitingFor, f"queue {namespace}.tasks")[0].error
+    assert "not delivered" in named(events, WaitingFor, f"queue {namespace}.tasks")[0].error
+
+
+async def test_a_queue_that_vanished_without_a_word_is_noticed(rabbitmq_url, namespace, channel):
+    events = []
+    async with (
+        RabbitMQBroker([rabbitmq_url], namespace=namespace, watchdog_seconds=0.2, observe=events.append) as broker,
+        broker.consumer() as consumer,
+    ):
+        session = consumer._session
+        await session.channel.basic_cancel(session.consumer_tag)
+        await channel.queue_delete(f"{namespace}.tasks")
+        await until(lambda: named(events, Back, f"queue {namespace}.tasks"))
+        await broker.publish([Message(b"x")])
+        await (await soon(consumer.receive())).ack()
 
 
 async def test_the_watchdog_leaves_consumers_alone_that_have_work_or_none_to_do(rabbitmq_url, namespace):
