@@ -58,10 +58,11 @@ def open_broker(settings: Settings, *, observe: Observe) -> Broker:
     )
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, create: bool = True) -> Store:
+    """With `create` off a mistyped RESULTS_URL is refused instead of looking like an empty store."""
     from scraper.store.sqlite import SqliteStore
 
-    return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages)
+    return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages, create=create)
 
 
 def open_llm_client(settings: Settings, *, observe: Observe) -> LLMClient:
@@ -298,6 +299,7 @@ async def submit_files(
 ) -> SubmitCounts:
     """Put what `sources` hold into the queue."""
     from scraper.pipeline.charset import decode as decode_page
+    from scraper.pipeline.schema import compile_schema
     from scraper.schema_source import load_schema
     from scraper.schemas import named_schema
     from scraper.submit import submit
@@ -307,7 +309,7 @@ async def submit_files(
     observe = log_events(level=settings.log_level, style=settings.log_format)
     by_name = partial(named_schema, folder=settings.schemas_dir)
     defaults = Defaults(
-        schema=load_schema(schema, named_schema=by_name) if schema else None,
+        schema=load_schema(schema, named_schema=by_name, check_schema=compile_schema) if schema else None,
         instructions=instructions,
         priority=priority,
         expires_at=expires_at,
@@ -315,6 +317,7 @@ async def submit_files(
     reader = TaskReader(
         decode=task_decoder(settings),
         named_schema=by_name,
+        check_schema=compile_schema,
         defaults=defaults,
         max_task_bytes=settings.task_max_bytes,
         decode_page=partial(decode_page, header_charset=None),
@@ -341,13 +344,13 @@ async def export_results(
 ) -> int:
     from scraper.export import export
 
-    async with open_store(settings) as store:
+    async with open_store(settings, create=False) as store:
         return await export(store, out or sys.stdout.buffer, format=format, statuses=statuses)
 
 
 async def queue_status(settings: Settings) -> dict[str, Json]:
     """What waits, what is done, and why what is parked is."""
-    async with open_store(settings) as store, open_broker(settings, observe=ignore) as broker:
+    async with open_store(settings, create=False) as store, open_broker(settings, observe=ignore) as broker:
         depth = await broker.depth()
         counts = await store.counts()
     parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
