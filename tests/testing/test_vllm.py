@@ -111,7 +111,7 @@ async def test_the_first_token_comes_after_the_prefill_and_the_rest_one_step_apa
         async with client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as response:
             async for line in response.aiter_lines():
                 if "content" in line and json.loads(line[6:])["choices"][0]["delta"]["content"]:
-                    arrivals.append(loop.time() - began)
+                    arrivals.append(loop.time() - began)  # noqa: PERF401 - the time is that of the arrival
     gpu = PRESETS["rtx5090-8b"]
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     assert arrivals[0] > gpu.step_seconds
@@ -438,13 +438,17 @@ async def test_a_broken_connection_is_seen_as_one(fault, stream):
 
 
 async def test_a_cut_stream_has_shown_a_part_and_no_done():
+    seen = []
     async with served(faults="cut=1x") as (_, client):
-        seen = []
-        with pytest.raises(httpx.RemoteProtocolError):
+
+        async def read():
             async with client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as response:
                 async for line in response.aiter_lines():
                     seen.append(line)  # noqa: PERF401 - a comprehension would lose what came before the cut
-        assert any("Harbour" in line or "content" in line for line in seen)
+
+        with pytest.raises(httpx.RemoteProtocolError):
+            await read()
+    assert sum("content" in line for line in seen) > 3
     assert not any("[DONE]" in line for line in seen)
 
 

@@ -179,7 +179,7 @@ LANGUAGES = (
         ("Łucja Źródlak", "Bożena Ćwik", "Wójcik Małgorzata"),
     ),
     Language(
-        "ja", "JPY", "shift_jis", "¥{whole}", ",", "{year}年{number}月{day}日",
+        "ja", "JPY", "shift_jis", "{whole}円", ",", "{year}年{number}月{day}日",
         "1 2 3 4 5 6 7 8 9 10 11 12",
         _labels(
             "価格|以前|品番|ブランド|在庫|在庫あり|在庫なし|レビュー|こちらもおすすめ|商品説明|仕様|重量|色|著者|公開日|材料|"
