@@ -9,9 +9,7 @@ on the screen, prices included.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import urljoin
 
@@ -19,14 +17,13 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 
 from scraper.models import Document
 from scraper.pipeline.head import header
+from scraper.pipeline.nesting import flatten, too_deep
+from scraper.pipeline.visibility import remove_hidden, without_invisible
 
-MAX_LINKS: Final = 2000  # together with MAX_URL_CHARS: addresses cannot blow a page up
 MAX_URL_CHARS: Final = 1000
+MAX_LINK_CHARS: Final = 500_000  # of all addresses in a page: a short link grows by its base's length
 SHORT_CELL_CHARS: Final = 80  # a line break after less than this stays inside its table row
-MAX_DEPTH: Final = 512  # as in Chromium; lexbor's time grows with the square of it: 17 s at 100,000
 MAX_TITLE_CHARS: Final = 500
-MANY_TAGS: Final = 8000  # fewer are not worth a second look
-MANY_UNCLOSED: Final = 4000  # tags left open; fewer cannot cost more than about 0.1 s
 
 
 def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -> Document:
@@ -36,7 +33,7 @@ def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -
     and `zero_width` characters.
     """
     if too_deep(html):
-        html = _flatten(html)
+        html = flatten(html)
     tree = LexborHTMLParser(html.encode("utf-8", "replace"), options=LexborDocumentOptions.WO_EVENTS)
     root = tree.root
     if root is None:
@@ -44,7 +41,7 @@ def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -
     writer = _Writer(_base_url(tree, base_url) if keep_links else None)
     title = _take_title(tree, writer)
     head = [writer.visible(line) for line in header(tree, title=title)]
-    if hidden := _remove_hidden(tree):
+    if hidden := remove_hidden(tree):
         writer.drop("hidden", hidden)
     _walk(root, writer, _ACTIONS_WITH_LINKS if keep_links else _ACTIONS)
     return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped)
@@ -57,15 +54,9 @@ def clean_text(text: str) -> Document:
     return Document("\n".join(writer.visible(line.replace("\t", " ").rstrip()) for line in lines), "", writer.dropped)
 
 
-def too_deep(html: str) -> bool:
-    """Whether so many tags stay open that parsing would take long; counted, not parsed."""
-    opened = html.count("<")
-    return opened > MANY_TAGS and opened - 2 * html.count("</") > MANY_UNCLOSED
-
-
 def _take_title(tree: LexborHTMLParser, writer: _Writer) -> str:
     node = tree.css_first("title")
-    if node is None:
+    if node is None or ((parent := node.parent) is not None and parent.tag == "svg"):
         return ""
     title = writer.visible(" ".join(node.text().split()))[:MAX_TITLE_CHARS]
     node.decompose()
@@ -86,17 +77,13 @@ class _Writer:
         self._row_begun = False
         self._base_url = base_url
         self._links: dict[str, str] = {}
+        self._link_room = MAX_LINK_CHARS
 
     def drop(self, kind: str, count: int = 1) -> None:
         self.dropped[kind] = self.dropped.get(kind, 0) + count
 
     def visible(self, text: str) -> str:
-        """`text` without characters that show nothing. `isprintable` knows most of them and costs next to nothing."""
-        if text.isascii() and text.isprintable():
-            return text
-        if text.isprintable() and not _SMUGGLED.search(text):
-            return text
-        shown, count = _INVISIBLE.subn("", text)
+        shown, count = without_invisible(text)
         if count:
             self.drop("zero_width", count)
         return shown
@@ -105,7 +92,8 @@ class _Writer:
         text = " ".join("".join(self.line).split())
         self.line.clear()
         if not text.isascii() or not text.isprintable():
-            text = self.visible(text)
+            shown = self.visible(text)
+            text = shown if shown is text else " ".join(shown.split())
         if text and text.strip("| "):
             if self._gap and self.lines:
                 self.lines.append("")
@@ -211,12 +199,13 @@ class _Writer:
         if not reference or reference[0] == "#" or len(reference) > MAX_URL_CHARS:
             return
         address = self._links.get(reference)
-        if address is None:
-            if len(self._links) >= MAX_LINKS:
-                self.drop("link")
-                return
+        if address is None and self._link_room > 0:
             address = self._links[reference] = _absolute(self._base_url, reference)
-        if address:
+            self._link_room -= len(address) + 10
+        if address is None or self._link_room <= 0:
+            self.drop("link")
+        elif address:
+            self._link_room -= len(address)
             self.line.append(f" ({address})")
 
     def field(self, node: LexborNode) -> None:
@@ -353,51 +342,6 @@ _ACTIONS: Final[dict[int, _Action]] = {
 _ACTIONS_WITH_LINKS: Final = _ACTIONS | _on("img", _Writer.image_with_address) | _on("a", None, _Writer.link_end)
 
 
-_HIDING_STYLE: Final = re.compile(
-    r"""
-      display\s*:\s*none
-    | visibility\s*:\s*(hidden|collapse)
-    | opacity\s*:\s*0*\.?0*\s*(%|;|!|$)
-    | font-size\s*:\s*0*\.?0+\s*(px|pt|r?em|ex|ch|%|vw|vh)?\s*(;|!|$)
-    | (^|[;\s])(left|right|top|bottom|text-indent|margin-left|margin-top)\s*:\s*-\d{3,}
-    | translate[xy]?\(\s*-\d{4,}
-    | clip\s*:\s*rect\(\s*(0|1)(px)?[\s,]+(0|1)(px)?
-    | clip-path\s*:\s*inset\(\s*(50|100)%
-    | scale\(\s*0(\.0+)?\s*\)
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_STYLE_COMMENT: Final = re.compile(r"/\*.*?(\*/|$)", re.DOTALL)
-
-
-def _remove_hidden(tree: LexborHTMLParser) -> int:
-    """Cut out the elements that their own attributes hide. lexbor finds the candidates, 30 ns per element."""
-    count = 0
-    for node in tree.css("[style], [hidden], dialog:not([open])"):
-        attrs = node.attrs
-        style = attrs.get("style")
-        if style is None or "hidden" in attrs or _hides(style):
-            node.decompose()
-            count += 1
-    return count
-
-
-@lru_cache(2048)  # pages repeat their styles
-def _hides(style: str) -> bool:
-    if "/*" in style:
-        style = _STYLE_COMMENT.sub("", style)
-    return _HIDING_STYLE.search(style) is not None
-
-
-_SMUGGLED: Final = re.compile("[\ufe00-\ufe0e\U000e0100-\U000e01ef]")
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\ue000-\uf8ff\U000e0000-\U000e0fff]"
-    # joiners carry meaning between the letters of Arabic and Indic scripts and in emoji
-    "|(?<![\u0600-\u08ff\u0900-\u0dff\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]"
-)
-
-
 def _base_url(tree: LexborHTMLParser, base_url: str | None) -> str | None:
     node = tree.css_first("base[href]")
     href = node.attrs.get("href") if node is not None else None
@@ -411,29 +355,3 @@ def _absolute(base_url: str | None, reference: str) -> str:
     except ValueError:  # such as an unclosed bracket in the host
         return ""
     return address if address.startswith(("http://", "https://")) and len(address) <= MAX_URL_CHARS else ""
-
-
-_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)[^>]*>")
-_UNNESTED_TAGS: Final = (
-    "area base br col embed hr img input link meta source track wbr p li td th tr dt dd option optgroup tbody thead "
-    "tfoot colgroup rt rp"
-)
-_NOT_NESTING: Final = frozenset(_UNNESTED_TAGS.split())
-
-
-def _flatten(html: str) -> str:
-    """The page with tags that are nested too deep replaced by spaces."""
-    depth = 0
-
-    def keep(match: re.Match[str]) -> str:
-        nonlocal depth
-        closing, name = match.groups()
-        if name.lower() in _NOT_NESTING:
-            return match[0]
-        if closing:
-            depth = max(0, depth - 1)
-            return match[0] if depth < MAX_DEPTH else " "
-        depth += 1
-        return match[0] if depth <= MAX_DEPTH else " "
-
-    return _TAG.sub(keep, html)

@@ -17,17 +17,22 @@ MEMORY_BYTES: Final = 1 << 30  # lexbor takes about 20 times the page, Python's 
 
 
 def main() -> None:
-    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
-    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group of processes it is meant for the worker
+    bound()
     from scraper.pipeline.clean import clean  # noqa: PLC0415 under the limits
 
     page = json.loads(sys.stdin.buffer.read())
     document = clean(page["html"], base_url=page["base_url"], keep_links=page["keep_links"])
     answer = {"text": document.text, "title": document.title, "dropped": dict(document.dropped)}
     sys.stdout.buffer.write(json.dumps(answer).encode())
+
+
+def bound() -> None:
+    """Set the limits of this process, for good."""
+    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group of processes, it is meant for the worker
 
 
 def _limit(kind: int, most: int) -> None:

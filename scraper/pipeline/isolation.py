@@ -19,7 +19,8 @@ from typing import Final
 import scraper
 from scraper.errors import Permanent
 from scraper.models import Document, Page, ParkReason, Task
-from scraper.pipeline.clean import clean, clean_text, too_deep
+from scraper.pipeline.clean import clean, clean_text
+from scraper.pipeline.nesting import too_deep
 from scraper.pipeline.schema import compile_schema
 
 LARGE_CHARS: Final = 256 * 1024
@@ -67,8 +68,7 @@ class Cleaner:
         async with self._turn:
             for _ in range(TRIES):
                 try:
-                    answer = json.loads(await self._ask_child(body))
-                    return Document(answer["text"], answer["title"], answer["dropped"])
+                    return _document(await self._ask_child(body))
                 except _ChildDied as error:
                     died = str(error)
         raise Permanent(ParkReason.CRASH_LOOP, f"cleaning the page {died}, in a process of its own, {TRIES} times")
@@ -95,6 +95,14 @@ class Cleaner:
         if code != 0:
             raise _ChildDied(f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}")
         return answer
+
+
+def _document(answer: bytes) -> Document:
+    with suppress(ValueError):
+        match json.loads(answer):
+            case {"text": str(text), "title": str(title), "dropped": dict(dropped)}:
+                return Document(text, title, dropped)
+    raise _ChildDied("ended with nonsense")
 
 
 class _ChildDied(Exception):

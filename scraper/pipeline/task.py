@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -17,6 +18,7 @@ from scraper.models import Json, ParkReason, Priority, Schema, Task
 MAX_ID_CHARS: Final = 200
 MAX_URL_CHARS: Final = 8192  # what the longest-suffering servers accept
 MAX_INSTRUCTIONS_CHARS: Final = 32_768
+MAX_FIELDS: Final = 50  # a task knows eleven; telling what is wrong with a million takes seconds
 MAX_NAME_CHARS: Final = 60  # of an unknown field, in an error
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
@@ -48,7 +50,7 @@ def decode(body: bytes, *, named_schema: Callable[[str], Schema], max_bytes: int
         html=fields.html,
         text=fields.text,
         base_url=_url("base_url", fields.base_url),
-        instructions=_instructions(fields.instructions),
+        instructions=fields.instructions,
         priority=fields.priority,
         expires_at=_moment(fields.expires_at),
         metadata=fields.metadata,
@@ -64,7 +66,7 @@ class _Fields(BaseModel):
     html: str | None = None
     text: str | None = None
     base_url: str | None = None
-    instructions: str = Field("", max_length=MAX_INSTRUCTIONS_CHARS)
+    instructions: str = Field("", max_length=MAX_INSTRUCTIONS_CHARS)  # a bounded string may have no lone surrogate
     priority: Priority = "normal"
     expires_at: str | None = None
     metadata: Json = None
@@ -95,8 +97,7 @@ def _json(body: bytes) -> Json:
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise _Refused(f"the key {twice[:MAX_NAME_CHARS]!r} twice in one object")
     return value
 
@@ -115,6 +116,8 @@ def _finite(digits: str) -> float:
 def _checked(value: Json) -> _Fields:
     if not isinstance(value, dict):
         raise _bad(f"a task is a JSON object, this is {type(value).__name__}")
+    if len(value) > MAX_FIELDS:
+        raise _bad(f"a task has at most {MAX_FIELDS} fields, this has {len(value)}")
     try:
         return _Fields.model_validate(value)
     except ValidationError as error:
@@ -165,14 +168,6 @@ def _task_id(task_id: str) -> str:
     if not task_id.isprintable():
         raise _bad("task_id: has control or invisible characters")
     return task_id
-
-
-def _instructions(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise _bad("instructions: has a lone surrogate") from error
-    return text
 
 
 def _url(field: str, url: str | None) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Final, NoReturn
 
 from scraper.errors import Permanent
@@ -17,8 +16,7 @@ from scraper.pipeline.schema import CompiledSchema
 MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
 MAX_WHAT_CHARS: Final = 200
 MAX_DETAILED_DEPTH: Final = 8  # listing what is wrong takes 2 ** depth where a schema refers to itself twice
-MAX_REPAIRED_CHARS: Final = 64 * 1024
-_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+MAX_REPAIRED_CHARS: Final = 32 * 1024
 
 
 class _Refused(ValueError):
@@ -28,11 +26,10 @@ class _Refused(ValueError):
 def parse(answer: str) -> Json:
     """The value that `answer` is, as strict JSON; one ``` fence around it is tolerated.
 
-    Broken syntax is mended, to an object or array only, and never where the text just ends: the rest would be made up.
-    Raises Permanent(BAD_ANSWER), which never quotes the answer.
+    Broken syntax is mended, to an object or array only, and never where that would make something up. Raises
+    Permanent(BAD_ANSWER), which never quotes the answer.
     """
-    fenced = _FENCED.fullmatch(answer) if "```" in answer else None
-    text = fenced[1] if fenced else answer
+    text = _unfenced(answer)
     try:
         return _strict(text)
     except _Refused as error:
@@ -40,7 +37,7 @@ def parse(answer: str) -> Json:
     except RecursionError as error:
         raise _bad("is nested too deeply") from error
     except ValueError as error:
-        mended = None if _cut_off(text, error) else _mended(text)
+        mended = None if _beyond_repair(text, error) else _mended(text)
         if mended is None:
             raise _bad(_where(text, error)) from error
         return mended
@@ -65,6 +62,14 @@ def violations(schema: CompiledSchema, data: Json) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _unfenced(answer: str) -> str:
+    text = answer.strip()
+    opening, line_end, rest = text.partition("\n")
+    if line_end and opening.strip().lower() in {"```", "```json"} and rest.endswith("```"):
+        return rest.removesuffix("```")
+    return answer
+
+
 def _strict(text: str) -> Json:
     return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
 
@@ -87,10 +92,11 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _cut_off(text: str, error: ValueError) -> bool:
+def _beyond_repair(text: str, error: ValueError) -> bool:
+    """Whether mending would make something up: the text just ends, or goes on after its value."""
     if not isinstance(error, json.JSONDecodeError):
-        return False
-    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip())
+        return True
+    return error.msg.startswith(("Unterminated string", "Extra data")) or error.pos >= len(text.rstrip())
 
 
 def _mended(text: str) -> Json:

@@ -1,0 +1,221 @@
+import pytest
+
+from scraper.pipeline.clean import MAX_LINK_CHARS, clean, clean_text
+from scraper.pipeline.nesting import MAX_DEPTH, flatten, too_deep
+from scraper.pipeline.visibility import hides
+
+
+def text_of(html, **options):
+    return clean(html, **options).text
+
+
+def test_title_and_useful_facts_of_the_head_stand_above_the_text():
+    html = """<html lang="en"><head><title> Blue  kettle </title>
+      <meta name="description" content="A kettle.&#10;Blue."><meta property="og:description" content="Another">
+      <meta property="product:price:amount" content="12.99"><meta property="product:price:currency" content="EUR">
+      <meta property="article:published_time" content="2024-05-01T10:00:00Z"><meta name="author" content="Ann Lee">
+      <link rel="canonical" href="https://shop.example/kettle"><meta name="viewport" content="width=1">
+      </head><body><p>Hello</p></body></html>"""
+    document = clean(html)
+    assert document.title == "Blue kettle"
+    assert document.text.splitlines() == [
+        "Title: Blue kettle",
+        "Language: en",
+        "Description: A kettle. Blue.",
+        "Price: 12.99",
+        "Currency: EUR",
+        "Published: 2024-05-01T10:00:00Z",
+        "Author: Ann Lee",
+        "URL: https://shop.example/kettle",
+        "",
+        "Hello",
+    ]
+
+
+def test_facts_of_the_head_survive_a_noscript_that_closes_it_early():
+    html = "<head><noscript><img src=p.gif></noscript><title>T</title><meta itemprop=sku content=A-1></head>x"
+    assert text_of(html) == "Title: T\nSKU: A-1\n\nx"
+
+
+def test_the_title_of_an_icon_is_not_the_title_of_the_page():
+    assert clean("<body><svg><title>Search icon</title></svg><p>x").title == ""
+
+
+def test_noscript_is_kept_and_scripts_styles_templates_and_comments_are_dropped_and_counted():
+    document = clean(
+        "<script>var a</script><style>p{}</style><template><p>t</p></template><!-- c --><noscript>read me</noscript>"
+    )
+    assert document.text == "read me"
+    assert document.dropped == {"script": 1, "style": 1, "template": 1, "comment": 1}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<div hidden>SECRET</div>",
+        '<div style="display : NONE !important">SECRET</div>',
+        '<div style="display:/**/none">SECRET</div>',
+        '<p style="color:red;visibility:hidden">SECRET</p>',
+        '<p style="font-size:0">SECRET</p>',
+        '<p style="font-size:0.0px;">SECRET</p>',
+        '<p style="opacity:0.00">SECRET</p>',
+        '<p style="position:absolute;left:-9999px">SECRET</p>',
+        '<p style="text-indent: -9999em">SECRET</p>',
+        '<p style="clip: rect(1px, 1px, 1px, 1px)">SECRET</p>',
+        '<p style="transform: scale(0)">SECRET</p>',
+        "<dialog>SECRET</dialog>",
+        '<input type=hidden value="SECRET">',
+        '<input type=password value="SECRET">',
+        "<datalist><option>SECRET</datalist>",
+        "<div hidden><p><b hidden>SECRET</b></p></div>",
+    ],
+)
+def test_hidden_text_never_reaches_the_model(hidden):
+    assert text_of(f"<p>before</p>{hidden}<p>after</p>") == "before\n\nafter"
+
+
+@pytest.mark.parametrize(
+    "style",
+    ["opacity:0.5", "opacity:.9", "fill-opacity:0", "font-size:0.8em", "font-size:10px", "left:-10px", "display:block"],
+)
+def test_a_style_that_only_looks_like_hiding_keeps_the_text(style):
+    assert not hides(style)
+    assert text_of(f'<p style="{style}">seen') == "seen"
+
+
+def test_what_is_only_hidden_from_screen_readers_is_kept():
+    assert text_of('<span aria-hidden="true">$12.99</span>') == "$12.99"
+
+
+def test_a_body_that_is_hidden_until_a_script_has_loaded_is_kept():
+    assert text_of('<body style="opacity:0"><p>seen') == "seen"
+
+
+def test_zero_width_and_smuggled_characters_are_dropped_and_counted():
+    document = clean("<p>a\u200bb\u2060c\ufeff \U000e0041d\u202ee \ue001 f\U000e0101g</p>")
+    assert document.text == "abc de fg"
+    assert document.dropped == {"zero_width": 7}
+
+
+def test_joiners_that_carry_meaning_are_kept():
+    assert text_of("<p>می\u200cخواهم</p>") == "می\u200cخواهم"
+
+
+def test_headings_paragraphs_and_lists_keep_their_shape():
+    html = "<h1><div>Top</div></h1>one<p>two</p>three<h3>Sub</h3><ul><li><div>x</div><li>y<ul><li>z</ul></ul>end"
+    assert text_of(html) == "# Top\none\n\ntwo\n\nthree\n\n### Sub\n- x\n- y\n- z\nend"
+
+
+def test_a_table_keeps_a_row_per_line_and_its_empty_cells():
+    html = """<table><tr><th>Name<th>Size<th>Price</tr>
+      <tr><td><p>Cup</p></td><td></td><td>1<br>EUR</td></tr></table>after"""
+    assert text_of(html) == "Name | Size | Price\nCup | | 1 EUR\nafter"
+
+
+def test_paragraphs_in_a_layout_table_stay_apart():
+    long = "A paragraph that is long enough to be one, since it has more than eighty characters in it."
+    assert text_of(f"<table><tr><td><p>{long}</p><p>{long}</p></table>").splitlines() == [long, long]
+
+
+def test_inline_elements_do_not_break_a_value_or_a_word():
+    assert text_of("<p>$<b>12</b>.<span>99</span> un<b>believ</b>able <b>T</b>he") == "$12.99 unbelievable The"
+
+
+def test_neighbouring_elements_do_not_run_into_one_word():
+    assert text_of("<span>Brand</span><span>Acme</span>") == "Brand Acme"
+
+
+def test_old_prices_and_raised_digits_are_marked():
+    assert text_of("<del>$20</del> $12<sup>99</sup>") == "~~$20~~ $12^99"
+
+
+def test_preformatted_text_keeps_its_lines():
+    assert text_of("<pre>one\n  two\nthree</pre>x") == "one\ntwo\nthree\nx"
+
+
+def test_alternative_texts_and_form_values_are_read():
+    html = """<img alt="Red shoe" src=a.png><input value="typed"><input type=radio><input type=checkbox checked>Gift
+      <select><option>S<option>M</select><textarea>note</textarea>"""
+    assert text_of(html) == "Red shoe typed [x] Gift S, M note"
+
+
+def test_a_relative_time_is_followed_by_its_stamp():
+    assert text_of('<time datetime="2024-05-01">yesterday</time>') == "yesterday (2024-05-01)"
+    assert text_of('<time datetime="2024-05-01">2024-05-01</time>') == "2024-05-01"
+
+
+def test_links_are_left_out_unless_asked_for():
+    html = '<a href="/x">more</a><img src="i.png" alt="pic">'
+    assert text_of(html, base_url="https://e.example/p/") == "more pic"
+    assert (
+        text_of(html, base_url="https://e.example/p/", keep_links=True)
+        == "more (https://e.example/x) pic (https://e.example/p/i.png)"
+    )
+
+
+def test_a_base_element_decides_where_links_lead():
+    html = '<base href="https://cdn.example/a/"><a href="b">x</a>'
+    assert text_of(html, base_url="https://e.example/", keep_links=True) == "x (https://cdn.example/a/b)"
+
+
+@pytest.mark.parametrize(
+    "href", ["#top", "javascript:alert(1)", "mailto:a@b.example", "http://[", "data:text/html,x", ""]
+)
+def test_links_that_lead_nowhere_are_left_out(href):
+    assert text_of(f'<a href="{href}">x</a>', base_url="https://e.example/", keep_links=True) == "x"
+
+
+def test_addresses_cannot_blow_a_page_up():
+    page = "<a href=x>y</a>" * 20_000
+    document = clean(page, base_url="https://e.example/" + "p" * 900 + "/", keep_links=True)
+    assert len(document.text) < MAX_LINK_CHARS * 1.1 + len(page)
+    assert document.dropped["link"] > 0
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "",
+        " ",
+        "<",
+        "</",
+        "<!--",
+        "<p",
+        "&#0;&#xD800;",
+        "\x00",
+        "<frameset><frame>",
+        "<table><tr><table>",
+        "<html><body></html></body>",
+        "<svg><p>",
+        "\ud800",
+    ],
+)
+def test_broken_pages_are_no_error(html):
+    assert "\ud800" not in text_of(html)
+
+
+def test_a_lone_surrogate_does_not_stop_a_page():
+    assert text_of("<p>a\ud800b") == "a?b"
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "table", "font", "ul><li", "a href=x", "template", "noscript"])
+def test_a_hundred_thousand_nested_tags_are_no_error(tag):
+    assert clean(f"<{tag}>" * 100_000 + "deep").text.strip("- ") in {"deep", ""}
+
+
+def test_a_page_of_unclosed_tags_is_flattened_and_keeps_its_text():
+    page = "".join(f"<font color={n}>word{n} " for n in range(10_000))
+    assert too_deep(page)
+    assert flatten(page).count("<font") == MAX_DEPTH
+    assert text_of(page).split() == [f"word{n}" for n in range(10_000)]
+
+
+def test_unclosed_list_items_and_paragraphs_are_not_too_deep_once_counted():
+    page = "<ul>" + "".join(f"<li>item {n}" for n in range(10_000)) + "</ul>"
+    assert text_of(page).splitlines() == [f"- item {n}" for n in range(10_000)]
+
+
+def test_a_submitted_text_passes_unchanged_but_for_ends_of_lines_and_invisible_characters():
+    document = clean_text("Name\tKettle  \r\nPrice:  12,99\u200b €\x00\r\n\r\n  indented <b>")
+    assert document.text == "Name Kettle\nPrice:  12,99 €\n\n  indented <b>"
+    assert document.dropped == {"zero_width": 2}

@@ -1,0 +1,231 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from scraper.deadline import no_deadline
+from scraper.errors import ModelFailed, Permanent
+from scraper.models import Document, ParkReason, Task, Usage
+from scraper.pipeline.extract import Extractor
+from scraper.trace import Trace
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
+    "required": ["name"],
+}
+TASK = Task("t", SCHEMA, "0" * 64, url="https://e.example/kettle")
+USAGE = Usage(100, 10, 5)
+GOOD, WRONG = '{"name": "Kettle"}', '{"name": 3}'
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    finish_reason: str | None = "stop"
+    model: str | None = "m"
+    usage: Usage = USAGE
+
+
+@dataclass(frozen=True)
+class Served:
+    max_model_len: int | None
+
+
+class ScriptedModel:
+    """Answers in sequence and remembers what it was asked. Counts a token per `bytes_per_token` bytes."""
+
+    def __init__(self, *answers, context=100_000, bytes_per_token=4, can_count=True):
+        self.answers = [Answer(each) if isinstance(each, str) else each for each in answers]
+        self.context, self.bytes_per_token, self.can_count = context, bytes_per_token, can_count
+        self.asked, self.formats, self.counted, self.served = [], [], 0, 0
+
+    def tokens(self, messages):
+        return sum(len(each["content"].encode()) for each in messages) // self.bytes_per_token + 10
+
+    async def chat(self, messages, *, max_tokens, response_format, deadline, trace):
+        self.asked.append([dict(each) for each in messages])
+        self.formats.append(response_format)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return replace(answer, usage=replace(answer.usage, prompt_tokens=self.tokens(messages)))
+
+    async def served_model(self):
+        self.served += 1
+        return Served(self.context)
+
+    async def count_tokens(self, messages):
+        self.counted += 1
+        return self.tokens(messages) if self.can_count else None
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        self.now += 1.0
+        return self.now
+
+
+@pytest.fixture
+def trace():
+    return Trace(clock=Clock())
+
+
+async def extract(model, trace, *, text="Kettle, 12 EUR", task=TASK, **options):
+    extractor = Extractor(model, **({"max_tokens": 500} | options))
+    return await extractor.extract(Document(text), task, deadline=no_deadline(now=0), trace=trace)
+
+
+async def refusal(model, trace, **options):
+    with pytest.raises(Permanent) as refused:
+        await extract(model, trace, **options)
+    return refused.value
+
+
+async def test_an_answer_that_fits_becomes_the_extraction(trace):
+    model = ScriptedModel(GOOD)
+    extraction = await extract(model, trace)
+    assert (extraction.data, extraction.model) == ({"name": "Kettle"}, "m")
+    assert len(model.asked) == 1
+
+
+async def test_what_it_cost_and_the_answer_are_left_in_the_trace(trace):
+    model = ScriptedModel(WRONG, GOOD)
+    await extract(model, trace)
+    assert trace.calls == 2
+    assert trace.usage == Usage(sum(model.tokens(each) for each in model.asked), 20, 10)
+    assert (trace.model, trace.answer, trace.cut) == ("m", GOOD, None)
+    assert trace.timings()["validate"] > 0
+
+
+async def test_the_model_is_held_to_the_schema_by_its_grammar(trace):
+    model = ScriptedModel(GOOD)
+    await extract(model, trace)
+    assert model.formats[0]["json_schema"]["schema"] == SCHEMA
+
+
+async def test_a_wrong_answer_is_asked_for_once_more_with_what_was_wrong(trace):
+    model = ScriptedModel(WRONG, GOOD)
+    assert (await extract(model, trace)).data == {"name": "Kettle"}
+    first, second = model.asked
+    assert second[: len(first)] == first
+    assert second[-2] == {"role": "assistant", "content": WRONG}
+    assert '#/name: the value is not of type "string"' in second[-1]["content"]
+
+
+async def test_an_answer_still_wrong_after_its_repair_parks_with_what_is_wrong(trace):
+    error = await refusal(ScriptedModel(WRONG, WRONG), trace)
+    assert error.reason is ParkReason.SCHEMA_INVALID
+    assert str(error) == 'the answer does not fit the schema after 2 asks: #/name: the value is not of type "string"'
+    assert trace.answer == WRONG
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [({"repair_rounds": 0}, 1), ({"repair_rounds": 3}, 4), ({"repair_rounds": 9, "max_calls": 2}, 2)],
+)
+async def test_asks_end_with_the_repair_rounds_or_the_calls_of_a_task(options, asks, trace):
+    model = ScriptedModel(*[WRONG] * 20)
+    await refusal(model, trace, **options)
+    assert len(model.asked) == asks == trace.calls
+
+
+async def test_broken_json_fails_fast(trace):
+    model = ScriptedModel("no idea", GOOD)
+    assert (await refusal(model, trace)).reason is ParkReason.BAD_ANSWER
+    assert len(model.asked) == 1
+    assert trace.answer == "no idea"
+
+
+async def test_a_cut_off_answer_is_not_parsed(trace):
+    model = ScriptedModel(Answer(GOOD, finish_reason="length"))
+    error = await refusal(model, trace)
+    assert error.reason is ParkReason.ANSWER_TOO_LONG
+    assert "VLLM_MAX_TOKENS" in str(error)
+
+
+async def test_a_bad_schema_costs_no_call(trace):
+    model = ScriptedModel(GOOD)
+    error = await refusal(model, trace, task=replace(TASK, schema={"type": "string"}))
+    assert error.reason is ParkReason.BAD_SCHEMA
+    assert model.asked == []
+
+
+async def test_what_asking_raises_passes_through_and_counts_as_a_call(trace):
+    with pytest.raises(ModelFailed):
+        await extract(ScriptedModel(ModelFailed("timed out", outage=False)), trace)
+    assert trace.calls == 1
+
+
+async def test_no_error_quotes_page_or_answer(trace):
+    for answer in ('SECRET {"name": SECRET', '{"SECRET": "SECRET", "name": 1}'):
+        error = await refusal(ScriptedModel(answer, answer), trace, text="SECRET")
+        assert "SECRET" not in str(error)
+
+
+async def test_the_address_after_redirects_is_told(trace):
+    model = ScriptedModel(GOOD)
+    trace.url = "https://e.example/final"
+    await extract(model, trace)
+    assert "Address: https://e.example/final\n" in model.asked[0][1]["content"]
+
+
+async def test_a_short_page_is_sent_without_counting(trace):
+    model = ScriptedModel(GOOD)
+    await extract(model, trace)
+    assert model.counted == 0
+
+
+async def test_counting_stops_once_replies_have_shown_what_a_token_is(trace):
+    model = ScriptedModel(*[GOOD] * 5, context=10_000)
+    extractor = Extractor(model, max_tokens=500)
+    for _ in range(5):
+        await extractor.extract(Document("word " * 3000), TASK, deadline=no_deadline(now=0), trace=trace)
+    assert model.counted == 1
+    assert trace.cut is None
+
+
+async def test_a_page_that_does_not_fit_is_cut_to_fit_and_the_cut_is_recorded(trace):
+    model = ScriptedModel(GOOD, context=3000)
+    page = "\n".join(f"line {n}" for n in range(5000))
+    await extract(model, trace, text=page)
+    assert model.tokens(model.asked[0]) <= 3000 - 500
+    assert model.tokens(model.asked[0]) > 0.8 * (3000 - 500)
+    assert trace.cut["kept_chars"] + trace.cut["dropped_chars"] == len(page)
+    assert trace.cut["limit_tokens"] == 2500
+    assert model.asked[0][1]["content"].startswith("<page>\nAddress: https://e.example/kettle\nline 0\n")
+
+
+async def test_a_server_that_cannot_count_gets_a_prompt_that_is_rather_too_short(trace):
+    model = ScriptedModel(GOOD, context=3000, can_count=False)
+    await extract(model, trace, text="word " * 20_000)
+    assert model.tokens(model.asked[0]) <= 2500
+    assert trace.cut["dropped_chars"] > 0
+
+
+async def test_a_repair_that_does_not_fit_with_the_whole_page_gets_less_of_it(trace):
+    wrong = '{"name": 3, "note": "' + "x" * 2000 + '"}'
+    model = ScriptedModel(wrong, GOOD, context=3000)
+    await extract(model, trace, text="word " * 1500)
+    assert model.tokens(model.asked[1]) <= 2500
+    assert model.asked[1][0] == model.asked[0][0]
+
+
+async def test_a_schema_that_leaves_no_room_parks_before_any_call(trace):
+    model = ScriptedModel(GOOD, context=700)
+    error = await refusal(model, trace, task=replace(TASK, instructions="x" * 4000))
+    assert error.reason is ParkReason.TOO_LARGE
+    assert model.asked == []
+
+
+async def test_a_context_that_is_set_is_not_asked_for(trace):
+    model = ScriptedModel(GOOD, context=None)
+    await extract(model, trace, context_tokens=3000, text="word " * 20_000)
+    assert model.served == 0
+    assert trace.cut["limit_tokens"] == 2500
+
+
+async def test_a_server_that_does_not_say_its_context_is_taken_for_a_small_one(trace):
+    await extract(ScriptedModel(GOOD, context=None), trace, text="word " * 20_000)
+    assert trace.cut["limit_tokens"] == 8192 - 500

@@ -1,0 +1,194 @@
+import json
+import os
+
+import pytest
+
+from scraper.errors import Permanent
+from scraper.models import ParkReason
+from scraper.pipeline.schema import MAX_CHARS, MAX_DEPTH, MAX_PATTERN_CHARS, MAX_PATTERNS, compile_schema, wants_links
+from scraper.schemas import named_schema
+
+OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def refusal(schema):
+    with pytest.raises(Permanent) as refused:
+        compile_schema(schema)
+    assert refused.value.reason is ParkReason.BAD_SCHEMA
+    return str(refused.value)
+
+
+def object_with(**properties):
+    return {"type": "object", "properties": properties}
+
+
+def nested(levels):
+    schema = {"type": "string"}
+    for _ in range(levels):
+        schema = object_with(a=schema)
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        OBJECT,
+        {"type": "array", "items": OBJECT},
+        {"type": ["object", "null"]},
+        {"$ref": "#/$defs/x", "$defs": {"x": OBJECT}},
+        {"anyOf": [OBJECT]},
+        {"properties": {}},
+    ],
+)
+def test_objects_and_arrays_are_accepted(schema):
+    assert compile_schema(schema).schema == schema
+
+
+@pytest.mark.parametrize(
+    "schema", [{}, {"type": "string"}, {"title": "x"}, {"type": "nothing"}, {"type": 3}, {"enum": ["a"]}]
+)
+def test_what_describes_neither_object_nor_array_is_refused(schema):
+    assert "must describe an object or an array" in refusal(schema)
+
+
+@pytest.mark.parametrize("key", ["$ref", "$dynamicRef", "$recursiveRef"])
+@pytest.mark.parametrize(
+    "target", ["http://e.example/s.json", "file:///etc/passwd", "other.json", "#anchor", "", 3, None]
+)
+def test_references_out_of_the_schema_are_refused_with_their_path(key, target):
+    assert refusal(object_with(price={key: target})).startswith(f"schema #/properties/price/{key}: only references")
+
+
+def test_a_property_may_be_called_ref():
+    compile_schema(object_with(**{"$ref": {"type": "string"}}))
+
+
+def test_a_reference_that_leads_nowhere_is_refused():
+    assert "/$defs/x" in refusal({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}})
+
+
+@pytest.mark.parametrize("key", ["$schema", "$id"])
+def test_no_identifier_makes_anything_be_fetched(key):
+    schema = {key: "http://127.0.0.1:9/s", "type": "object"}
+    if key == "$schema":
+        assert "meta-schema" in refusal(schema)
+    else:
+        assert compile_schema(schema).validator.is_valid({})
+
+
+def test_a_mistake_names_its_path():
+    assert refusal(object_with(price={"type": "nubmer"})).startswith("schema #/properties/price/type: ")
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "(", "(a{1,1000}){1,1000}"])
+def test_patterns_that_are_not_matched_in_linear_time_are_refused(pattern):
+    message = refusal(object_with(sku={"type": "string", "pattern": pattern}))
+    assert message.startswith("schema #/properties/sku/pattern: ")
+    assert "look-around" in message
+
+
+def test_a_pattern_that_ruins_other_engines_is_matched_at_once():
+    schema = compile_schema(object_with(a={"type": "string", "pattern": "^(a+)+$"}))
+    assert not schema.validator.is_valid({"a": "a" * 100_000 + "!"})
+
+
+def test_many_or_long_patterns_are_refused():
+    assert "patterns" in refusal(object_with(**{f"p{n}": {"pattern": "a"} for n in range(MAX_PATTERNS + 1)}))
+    assert "characters" in refusal(object_with(p={"pattern": "a" * (MAX_PATTERN_CHARS + 1)}))
+    assert "characters" in refusal({"type": "object", "patternProperties": {"a" * (MAX_PATTERN_CHARS + 1): {}}})
+
+
+def test_deep_schemas_are_refused():
+    compile_schema(nested(MAX_DEPTH // 2 - 2))
+    assert "nested deeper" in refusal(nested(MAX_DEPTH))
+    assert "nested deeper" in refusal(nested(5000))
+
+
+def test_long_schemas_are_refused():
+    assert "characters" in refusal(object_with(a={"description": "x" * MAX_CHARS}))
+
+
+def test_a_schema_that_explodes_when_written_out_is_refused():
+    steps = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
+    assert "written out" in refusal({"$ref": "#/$defs/d0", "$defs": steps | {"d30": OBJECT}})
+
+
+def test_a_schema_that_refers_to_itself_is_accepted_and_known():
+    tree = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}
+    assert compile_schema(tree).recursive
+    assert not compile_schema(OBJECT).recursive
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_what_json_cannot_say_is_refused(value):
+    assert "not JSON" in refusal({"type": "object", "default": value})
+
+
+def test_a_schema_is_compiled_once():
+    assert compile_schema(OBJECT) is compile_schema(json.loads(json.dumps(OBJECT)))
+
+
+def test_the_text_keeps_the_order_of_the_properties():
+    first, second = object_with(b={}, a={}), object_with(a={}, b={})
+    assert compile_schema(first).text != compile_schema(second).text
+
+
+def test_later_changes_to_the_given_schema_change_nothing():
+    schema = object_with(a={"type": "string"})
+    compiled = compile_schema(schema)
+    schema["properties"]["a"]["type"] = "number"
+    assert compiled.schema["properties"]["a"]["type"] == "string"
+
+
+def test_the_grammar_is_spared_what_it_refuses_and_the_validator_is_not():
+    schema = compile_schema(
+        object_with(uniqueItems={"type": "array", "uniqueItems": True, "items": {"type": "integer"}})
+    )
+    sent = schema.response_format["json_schema"]
+    assert sent["strict"] is True
+    assert sent["schema"]["properties"]["uniqueItems"] == {"type": "array", "items": {"type": "integer"}}
+    assert not schema.validator.is_valid({"uniqueItems": [1, 1]})
+
+
+@pytest.mark.parametrize(
+    "name", ["url", "image", "imageUrl", "image_urls", "product-link", "website", "logo", "thumbnails"]
+)
+def test_a_property_whose_name_asks_for_an_address_wants_links(name):
+    assert wants_links(object_with(**{name: {"type": "string"}}))
+
+
+def test_a_uri_format_anywhere_wants_links():
+    assert wants_links({"type": "array", "items": {"anyOf": [object_with(x={"type": "string", "format": "uri"})]}})
+
+
+@pytest.mark.parametrize("name", ["name", "curl_type", "linkage", "reimagined", "price"])
+def test_other_properties_want_no_links(name):
+    assert not wants_links(object_with(**{name: {"type": "string"}}))
+
+
+@pytest.mark.parametrize("name", ["product", "article"])
+def test_the_ready_made_schemas_are_sound(name):
+    assert compile_schema(named_schema(name)).schema["title"].lower() == name
+
+
+def test_a_folder_of_ones_own_comes_first_and_is_read_again_when_it_changes(tmp_path):
+    (tmp_path / "product.json").write_text('{"type": "object"}')
+    assert named_schema("product", folder=tmp_path) == {"type": "object"}
+    (tmp_path / "product.json").write_text('{"type": "array", "items": {}}')
+    os.utime(tmp_path / "product.json", ns=(1, 1))
+    assert named_schema("product", folder=tmp_path) == {"type": "array", "items": {}}
+    assert named_schema("article", folder=tmp_path)["title"] == "Article"
+
+
+@pytest.mark.parametrize("name", ["../product", "Product", "", "a" * 65, "missing", "product.json", "a/b", "pro duct"])
+def test_a_name_without_a_schema_is_refused(name, tmp_path):
+    with pytest.raises(Permanent) as refused:
+        named_schema(name, folder=tmp_path)
+    assert refused.value.reason is ParkReason.BAD_SCHEMA
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"[" * 5000])
+def test_a_schema_file_that_is_none_is_refused_by_its_name(content, tmp_path):
+    (tmp_path / "mine.json").write_bytes(content)
+    with pytest.raises(Permanent, match=r"mine\.json"):
+        named_schema("mine", folder=tmp_path)
