@@ -1,6 +1,7 @@
 """The arrows of the design, kept true: a level imports only from levels below it, and neighbours never each other."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,13 @@ def rooms():
             yield parts[0], path
 
 
+@cache
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -111,7 +117,7 @@ def test_exceptions_of_every_kind_are_caught_around_awaits_in_one_place_only():
         path.name
         for room, path in rooms()
         if room not in OUTSIDE
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Try) and any(swallows_everything(handler) for handler in node.handlers)
         if any(isinstance(inner, ast.Await) for statement in node.body for inner in ast.walk(statement))
     ]
