@@ -1,0 +1,149 @@
+"""One request for a chat completion, from its first byte written to its connection's end or reuse.
+
+Whatever happens inside, the response is closed when this returns or raises: a server whose client has gone stops
+generating within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from scraper.llm_errors import error_text, misconfiguration
+from scraper.llm_stream import LONGEST_BODY_BYTES, BrokenReply, Reply, begins_tokens, ends_stream, parse_reply
+from scraper.throttle.backoff import retry_after_seconds
+from scraper.throttle.verdict import Ending, Verdict, ending_of_status
+
+LONGEST_ERROR_BYTES = 64 * 1024
+AFTER_DONE_SECONDS = 1.0
+"""How long a server may take to end a body after its last event; then its connection is closed instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one request ended."""
+
+    verdict: Verdict
+    reply: Reply | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds a request may take, body included; `deadline_first`: it is the task's time that is over then."""
+
+    seconds: float
+    deadline_first: bool
+
+
+async def attempt(
+    http: httpx.AsyncClient,
+    request: httpx.Request,
+    *,
+    limits: Limits,
+    on_first_token: Callable[[], None],
+    prompt: Callable[[], str],
+    secret: str,
+    model: str,
+) -> Attempt:
+    """Send `request` and judge what comes. Raises nothing but what cancels it."""
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    first_token: list[float] = []
+
+    def token_seen() -> None:
+        first_token.append(clock() - started)
+        on_first_token()
+
+    try:
+        async with asyncio.timeout(limits.seconds), _opened(http, request) as response:
+            if response.status_code != 200:
+                body = await _read(response, at_most=LONGEST_ERROR_BYTES)
+                return _refused(response, body, prompt=prompt(), secret=secret, model=model)
+            body = await _read_answer(response, token_seen)
+        reply = parse_reply(body)
+    except TimeoutError:
+        ending = Ending.OUT_OF_TIME if limits.deadline_first else Ending.NO_ANSWER
+        return Attempt(Verdict(ending), error=f"no whole answer within {limits.seconds:.0f} s")
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        return Attempt(Verdict(Ending.NO_ANSWER), error=type(error.__cause__ or error).__name__)
+    except BrokenReply as error:
+        return Attempt(Verdict(error.ending), error=str(error))
+    total = clock() - started
+    verdict = Verdict(
+        Ending.ANSWERED,
+        usage=reply.usage,
+        first_token_seconds=first_token[0] if first_token else total,
+        total_seconds=total,
+    )
+    return Attempt(verdict, reply)
+
+
+@asynccontextmanager
+async def _opened(http: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    response = await http.send(request, stream=True)
+    try:
+        yield response
+    finally:
+        await response.aclose()
+
+
+async def _read_answer(response: httpx.Response, token_seen: Callable[[], None]) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    seen = False
+    arriving = _pieces(response)
+    async for piece in arriving:
+        pieces.append(piece)
+        size += len(piece)
+        if size > LONGEST_BODY_BYTES:
+            raise BrokenReply(Ending.NOT_A_COMPLETION, f"an answer of more than {LONGEST_BODY_BYTES >> 20} MiB")
+        if not seen and begins_tokens(piece):
+            seen = True
+            token_seen()
+        if ends_stream(piece):
+            await _read_to_end(arriving)
+            break
+    return b"".join(pieces)
+
+
+async def _read_to_end(arriving: AsyncIterator[bytes]) -> None:
+    """Nothing but the body's end is to come; a connection is only used again after it."""
+    try:
+        async with asyncio.timeout(AFTER_DONE_SECONDS):
+            async for _ in arriving:
+                pass
+    except TimeoutError:
+        pass  # the answer is whole; closing the connection ends the rest
+
+
+async def _read(response: httpx.Response, *, at_most: int) -> bytes:
+    """The beginning of an error's body."""
+    body = b""
+    async for piece in _pieces(response):
+        body += piece
+        if len(body) >= at_most:
+            break
+    return body[:at_most]
+
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """As they come; decoded only if a proxy encodes although it was asked not to."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+
+
+def _refused(response: httpx.Response, body: bytes, *, prompt: str, secret: str, model: str) -> Attempt:
+    status = response.status_code
+    ending = ending_of_status(status)
+    hint = retry_after_seconds(response.headers) if status in {429, 503} else None
+    verdict = Verdict(
+        ending,
+        pause_seconds=hint or 0.0,
+        pause_reason=f"{status} with Retry-After" if hint else "",
+        misconfiguration=misconfiguration(status, body, model=model) if ending is Ending.MISCONFIGURED else None,
+    )
+    return Attempt(verdict, error=error_text(status, body, prompt=prompt, secret=secret))

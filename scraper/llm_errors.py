@@ -1,0 +1,101 @@
+"""What a model server's refusals mean and how they may be quoted.
+
+Servers like to quote the request they refuse, and the request holds a page. So an error text keeps the status, the
+error's type and its message only as far as it holds nothing of the prompt: quoted passages and any stretch that
+occurs in the prompt are left out, and the rest is cut to 300 characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from scraper.models import Json
+from scraper.throttle.verdict import Misconfiguration
+
+LONGEST_CHARS = 300
+_SHORTEST_OVERLAP = 20
+"""A stretch of a message this long that also occurs in the prompt is taken for a quotation."""
+_STEP = 4
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\{[^{}]*\}")
+_LONGEST_NAME = 40  # names of fields, models and keywords are worth keeping; what is longer is content
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def error_text(status: int, body: bytes, *, prompt: str = "", secret: str = "") -> str:
+    """One line about a refusal: `400 BadRequestError: max_tokens is too large`. Holds neither prompt nor secret."""
+    kind, message = _kind_and_message(body)
+    parts = [str(status)]
+    if kind:
+        parts.append(_UNPRINTABLE.sub(" ", kind)[:_LONGEST_NAME])
+    shown = _without_quotations(message, prompt)
+    if shown:
+        parts[-1] += ":"
+        parts.append(shown)
+    text = " ".join(parts)
+    return text.replace(secret, "…") if secret else text
+
+
+def misconfiguration(status: int, body: bytes, *, model: str) -> Misconfiguration:
+    """Which setting a 401, 403, 404, 405 or redirect speaks of."""
+    if status in {401, 403}:
+        return Misconfiguration(
+            status, "VLLM_API_KEY", "the model server refuses the key: set the one it was started with (--api-key)"
+        )
+    if status == 404 and isinstance(_object(body).get("error"), dict):
+        return Misconfiguration(
+            status,
+            "VLLM_MODEL",
+            f"the model server does not serve «{model[:100]}»: set a name that its /v1/models lists, or leave it empty",
+        )
+    return Misconfiguration(
+        status,
+        "VLLM_BASE_URL",
+        "no chat completions at this address: it should look like http://host:8000/v1, without a path behind /v1",
+    )
+
+
+def _kind_and_message(body: bytes) -> tuple[str, str]:
+    """vLLM: {"error": {"type", "message"}}; 401: {"error": "…"}; unknown paths: {"detail": …}; others: anything."""
+    answer = _object(body)
+    error = answer.get("error", answer)
+    if isinstance(error, str):
+        return "", error
+    if not isinstance(error, dict):
+        return "", ""
+    message = error.get("message", error.get("detail", ""))
+    kind = error.get("type") or ""
+    return (kind if isinstance(kind, str) else ""), (message if isinstance(message, str) else "")
+
+
+def _object(body: bytes) -> dict[str, Json]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _without_quotations(message: str, prompt: str) -> str:
+    message = message[: 4 * LONGEST_CHARS]
+    message = _QUOTED.sub(lambda found: _quotation(found.group(), prompt), message)
+    message = _UNPRINTABLE.sub(" ", message).strip()
+    if any(stretch in prompt for stretch in _stretches(message)):
+        return "(message left out: it quotes the prompt)"
+    return message if len(message) <= LONGEST_CHARS else message[: LONGEST_CHARS - 1] + "…"
+
+
+def _quotation(quoted: str, prompt: str) -> str:
+    inside = quoted[1:-1]
+    if len(inside) > _LONGEST_NAME or (len(inside) > 3 and inside in prompt):
+        return f"{quoted[0]}…{quoted[-1]}"
+    return quoted
+
+
+def _stretches(message: str) -> Iterator[str]:
+    for begin in range(0, max(1, len(message) - _SHORTEST_OVERLAP + 1), _STEP):
+        stretch = message[begin : begin + _SHORTEST_OVERLAP]
+        if len(stretch) == _SHORTEST_OVERLAP:
+            yield stretch

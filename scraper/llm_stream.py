@@ -1,0 +1,149 @@
+"""What a response body says: a chat completion, streamed (server-sent events) or in one piece, or why it is none.
+
+While a body arrives only two things are looked for, its first token and its end; it is parsed once, when it is
+complete. A server sends an event per token, and parsing each as it comes would cost more than everything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scraper.models import Json, Usage
+from scraper.throttle.verdict import Ending
+
+LONGEST_BODY_BYTES = 64 * 1024 * 1024
+"""Far above any answer (an event per token of 300 bytes and a context of 128,000): beyond it, it is no answer."""
+
+_DONE = b"[DONE]"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A chat completion. `text` is the model's words; `finish_reason` "length" means that they were cut off."""
+
+    text: str
+    finish_reason: str | None
+    model: str | None
+    usage: Usage
+
+
+class BrokenReply(Exception):
+    """A 200 that is not a whole chat completion. The text holds nothing of the body but error types."""
+
+    def __init__(self, ending: Ending, message: str) -> None:
+        super().__init__(message)
+        self.ending = ending
+
+
+def begins_tokens(piece: bytes) -> bool:
+    """Whether a piece of a streamed body holds (the first of) its data; comments that keep it alive do not."""
+    return b"data:" in piece
+
+
+def ends_stream(piece: bytes) -> bool:
+    """Whether a piece is the end of all events. Inside an event's JSON there is no bare line end."""
+    return piece.rstrip().endswith(b"data: " + _DONE) or piece.rstrip().endswith(b"data:" + _DONE)
+
+
+def parse_reply(body: bytes) -> Reply:
+    """The completion in a whole body. Raises BrokenReply."""
+    return _parse_whole(body) if body.lstrip()[:1] == b"{" else _parse_events(body)
+
+
+def _parse_whole(body: bytes) -> Reply:
+    answer = _json(body)
+    if not isinstance(answer, dict):
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion")
+    _refuse_errors([answer])
+    try:
+        choice = answer["choices"][0]
+        text = choice["message"].get("content") or ""
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion") from error
+    return _reply(text, choice.get("finish_reason"), answer.get("model"), answer.get("usage"))
+
+
+def _parse_events(body: bytes) -> Reply:
+    payloads = list(_data_lines(body))
+    ended = bool(payloads) and payloads[-1] == _DONE
+    if ended:
+        del payloads[-1]
+    if not payloads:
+        if ended or not body.strip():
+            raise BrokenReply(Ending.NO_ANSWER, "the stream ended before its first token")
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion")
+    events = _json(b"[" + b",".join(payloads) + b"]")
+    if not isinstance(events, list):
+        ending = Ending.NOT_A_COMPLETION if ended else Ending.NO_ANSWER  # cut inside an event: an early end
+        raise BrokenReply(ending, "broken JSON in the stream" if ended else "the stream was cut off")
+    _refuse_errors(events)
+    return _joined(events)
+
+
+def _joined(events: list[Json]) -> Reply:
+    words: list[str] = []
+    finish_reason = model = usage = None
+    try:
+        for event in events:
+            usage = event.get("usage") or usage
+            if choices := event.get("choices"):
+                choice = choices[0]
+                if word := (choice.get("delta") or {}).get("content"):
+                    words.append(word)
+                finish_reason = choice.get("finish_reason") or finish_reason
+                model = event.get("model") or model
+        text = "".join(words)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion") from error
+    if finish_reason is None:
+        raise BrokenReply(Ending.NO_ANSWER, "the stream ended before the answer did")
+    return _reply(text, finish_reason, model, usage)
+
+
+def _reply(text: Json, finish_reason: Json, model: Json, usage: Json) -> Reply:
+    if finish_reason in {"error", "abort"}:
+        raise BrokenReply(Ending.SERVER_ERROR, f"the server gave up on the answer (finish_reason={finish_reason})")
+    if not isinstance(text, str):
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion")
+    return Reply(
+        text,
+        finish_reason if isinstance(finish_reason, str) else None,
+        model if isinstance(model, str) else None,
+        _usage(usage),
+    )
+
+
+def _usage(usage: Json) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
+
+
+def _count(number: Json) -> int:
+    return number if isinstance(number, int) and number > 0 else 0
+
+
+def _refuse_errors(events: list[Json]) -> None:
+    for event in events:
+        if isinstance(event, dict) and event.get("error"):
+            error = event["error"]
+            kind = error.get("type") if isinstance(error, dict) else None
+            named = f": {kind[:40]}" if isinstance(kind, str) and kind.isidentifier() else ""
+            raise BrokenReply(Ending.SERVER_ERROR, f"the server reported an error inside its 200{named}")
+
+
+def _data_lines(body: bytes) -> Iterator[bytes]:
+    for line in body.splitlines():
+        if line.startswith(b"data:"):
+            yield line[5:].strip()
+
+
+def _json(text: bytes) -> Json:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
