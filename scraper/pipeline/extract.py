@@ -46,7 +46,7 @@ class Model(Protocol):
         trace: Trace,
     ) -> Reply: ...
 
-    async def served_model(self) -> ServedModel: ...
+    async def served_model(self, *, deadline: Deadline, trace: Trace) -> ServedModel: ...
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Tokens of the prompt with its chat template; None where the server cannot say."""
@@ -76,7 +76,7 @@ class Extractor:
         prompt = prompt_for(schema, instructions=task.instructions, address=address)
         wrong: tuple[str, ...] = ()
         for _ in range(self._asks):
-            messages = await self._fitted(prompt, document.text, trace)
+            messages = await self._fitted(prompt, document.text, deadline=deadline, trace=trace)
             reply = await self._ask(messages, schema, deadline=deadline, trace=trace)
             trace.enter("validate")
             data = _data(reply)
@@ -102,10 +102,10 @@ class Extractor:
         self._ratio.learn(reply.model, prompt_bytes=prompt_bytes(messages), prompt_tokens=reply.usage.prompt_tokens)
         return reply
 
-    async def _fitted(self, prompt: Prompt, page: str, trace: Trace) -> list[Message]:
+    async def _fitted(self, prompt: Prompt, page: str, *, deadline: Deadline, trace: Trace) -> list[Message]:
         """The messages, with as much of the page as fits; what did not is recorded in `trace.cut`."""
         messages = prompt.messages(page)
-        limit = await self._prompt_limit()
+        limit = await self._prompt_limit(deadline, trace)
         if self._ratio.at_most(prompt_bytes(messages)) <= limit:
             return messages
         keep = len(page)
@@ -127,9 +127,11 @@ class Extractor:
             f"schema and instructions leave no room for the page in the {limit} tokens a prompt may have",
         )
 
-    async def _prompt_limit(self) -> int:
-        context = self._context_tokens or (await self._model.served_model()).max_model_len or UNKNOWN_CONTEXT_TOKENS
-        return context - self._max_tokens
+    async def _prompt_limit(self, deadline: Deadline, trace: Trace) -> int:
+        context: int | None = self._context_tokens
+        if not context:
+            context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
+        return (context or UNKNOWN_CONTEXT_TOKENS) - self._max_tokens
 
     async def _count(self, messages: list[Message]) -> int:
         counted = await self._model.count_tokens(messages)

@@ -50,7 +50,7 @@ class ScriptedModel:
             raise answer
         return replace(answer, usage=replace(answer.usage, prompt_tokens=self.tokens(messages)))
 
-    async def served_model(self):
+    async def served_model(self, *, deadline, trace):
         self.served += 1
         return Served(self.context)
 
