@@ -74,7 +74,7 @@ class PrivateNode:
                 stderr=output,
                 start_new_session=True,
             )
-        self._guard = _kill_when_we_are_gone(self._server.pid)
+        self._guard = _kill_when_we_are_gone(self._server.pid, leaving=self._directory)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -252,10 +252,14 @@ def _program(name: str) -> str:
     return found
 
 
-def _kill_when_we_are_gone(pid: int) -> subprocess.Popen[bytes]:
-    """A shell that waits for the end of its input, which comes when we end, even by SIGKILL; then it kills `pid`."""
+def _kill_when_we_are_gone(pid: int, *, leaving: Path | None = None) -> subprocess.Popen[bytes]:
+    """A shell that waits for the end of its input, which comes when we end, even by SIGKILL.
+
+    It then kills `pid` and deletes the folder `leaving`.
+    """
+    last_will = 'read -r _; kill -9 "$0"; sleep 1; if [ -n "$1" ]; then rm -rf "$1"; fi'
     return subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(pid)], stdin=subprocess.PIPE, start_new_session=True
+        ["/bin/sh", "-c", last_will, str(pid), str(leaving or "")], stdin=subprocess.PIPE, start_new_session=True
     )
 
 
