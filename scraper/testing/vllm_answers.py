@@ -34,6 +34,7 @@ _SYNONYMS = {
     "location": ("location", "place", "ort", "lieu", "lugar", "miejsce", "venue"),
 }
 _TITLES = {"name", "title", "headline"}
+_FORMER = {"regular", "old", "was", "former", "original", "list"}
 _PROSE = {"description", "summary", "abstract", "body", "text", "content", "snippet"}
 _IMAGE = re.compile(r"\.(?:jpe?g|png|webp|gif)$")
 _IN_STOCK = re.compile(
@@ -218,10 +219,13 @@ class _Filler:
 
     def _number(self, schema: dict[str, Any], kind: str, *, name: str, page: PageText) -> Any:
         words = set(_words(name))
+        if words & {"price", "amount"} and words & _FORMER:
+            return _fit_number(page.old_prices[0].amount, schema, kind) if page.old_prices else _ABSENT
+        value = number(_labelled(name, page) if name else page.text[:100])
         if words & {"price", "amount", "cost", "salary"} and page.prices:
             labelled = PageText(_labelled(name, page)).prices
-            return _fit_number((labelled or page.prices)[0].amount, schema, kind)
-        value = number(_labelled(name, page) if name else page.text[:100])
+            if labelled or value is None:
+                return _fit_number((labelled or page.prices)[0].amount, schema, kind)
         return _ABSENT if value is None else _fit_number(value, schema, kind)
 
 

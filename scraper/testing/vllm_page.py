@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 _WRAPPED = re.compile(
     r"<(page|page_text|web_?page|document|content|text|html|data|input|untrusted)\b[^>]*>\n?(.*)(?:</\1>|$)",
@@ -20,10 +21,15 @@ _ANNOUNCED = re.compile(
     r"^(?:#+ *)?(?:the )?(?:web ?)?(?:page|text|content|document)[^\n:]{0,40}:[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
 _LABEL = re.compile(r"^[-•*]?\s*(?P<label>[^:：|\t]{1,48}?)\s*(?::(?!//)|：|\||\t)\s*(?P<value>\S.*)$")
+_ADDRESS = re.compile(r"(?:page )?(?:address|url|source)\s*:", re.IGNORECASE)
+_SITE_NAME = re.compile(r"\s+[–—|·]\s+[^–—|·]{1,60}$")
+_STRUCK_OUT = re.compile(r"~~[^~\n]{0,200}~~")
+_LONGEST_LABEL = 24
 _CODES = "USD|EUR|GBP|CHF|PLN|JPY|SEK|NOK|DKK|CZK|CAD|AUD|INR|BRL|CNY"
 _SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "￥": "JPY", "円": "JPY", "zł": "PLN", "₹": "INR"}
 _CURRENCY = rf"{_CODES}|[€$£¥￥円₹]|zł"
 _AMOUNT = r"\d{1,3}(?:[.,'’\u00a0\u202f ]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d{1,2})?(?!\d)"
+_MONEY = re.compile(_CURRENCY)
 _PRICE = re.compile(
     rf"(?P<before>{_CURRENCY})\s?(?P<a>{_AMOUNT})|(?P<b>{_AMOUNT})\s?(?P<after>{_CURRENCY})(?![A-Za-z])"
 )
@@ -86,22 +92,26 @@ class PageText:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """Lower-case label → value, from «label: value» lines and two-column rows; the first of each wins."""
+        """Lower-case label → value: «label: value» lines and two-column rows, then short lines above their value."""
         found: dict[str, str] = {}
-        for line in self.lines:
+        above: dict[str, str] = {}
+        for line, below in pairwise([*self.lines, ""]):
             match = _LABEL.match(line)
             if match:
                 found.setdefault(_plain(match["label"]), match["value"].strip(" |\t")[:500])
-        return found
+            elif len(line) <= _LONGEST_LABEL and below:
+                above.setdefault(_plain(line), below[:500])
+        return above | found
 
     @cached_property
     def title(self) -> str:
-        """The line that says it is the title, else the first heading, else the first line that is worth one."""
-        labelled = self.labels.get("title")
-        if labelled:
-            return labelled
+        """The first heading, else the line that says it is the title, else the first line that is worth one."""
         heading = next((line.lstrip("# ") for line in self.lines if line.startswith("# ")), "")
-        return heading or next((line for line in self.lines if len(line) > 3 and not line.startswith("-")), "")[:300]
+        labelled = _SITE_NAME.sub("", self.labels.get("title", ""))
+        if heading or labelled:
+            return (heading or labelled)[:300]
+        worth = (line for line in self.lines if len(line) > 3 and line[0] != "-" and not _ADDRESS.match(line))
+        return next(worth, "")[:300]
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -109,11 +119,12 @@ class PageText:
 
     @cached_property
     def prices(self) -> list[Price]:
-        found = []
-        for match in _PRICE.finditer(self.text):
-            symbol = match["before"] or match["after"]
-            found.append(Price(number(match["a"] or match["b"]) or 0.0, _SYMBOLS.get(symbol, symbol)))
-        return found
+        return _prices_in(_STRUCK_OUT.sub(" ", self.text))
+
+    @cached_property
+    def old_prices(self) -> list[Price]:
+        """Prices that are ~~struck out~~."""
+        return _prices_in(" ".join(_STRUCK_OUT.findall(self.text)))
 
     @cached_property
     def numbers(self) -> list[float]:
@@ -161,6 +172,15 @@ class PageText:
             return ""
         self._taken += 1
         return pool[(self._taken - 1) % len(pool)]
+
+
+def _prices_in(text: str) -> list[Price]:
+    found = []
+    lines = "\n".join(line for line in text.splitlines() if _MONEY.search(line))  # most have none
+    for match in _PRICE.finditer(lines):
+        symbol = match["before"] or match["after"]
+        found.append(Price(number(match["a"] or match["b"]) or 0.0, _SYMBOLS.get(symbol, symbol)))
+    return found
 
 
 def dates_in(text: str) -> list[tuple[str, str]]:

@@ -80,6 +80,18 @@ def test_a_changed_page_changes_the_answer():
     assert filled(schema, cheaper) == {"name": "Northern Kettle 1.7 l", "price": 9.5}
 
 
+def test_a_struck_out_price_is_the_former_one():
+    page = PageText("Kettle\nWas: ~~$64.00~~\nNow $ 49.00 only")
+    assert (one({"type": "number"}, "price", page), one({"type": "number"}, "regular_price", page)) == (49, 64)
+
+
+def test_a_value_may_stand_below_its_label_and_a_site_name_is_no_part_of_a_title():
+    page = PageText("Address: http://shop.example/7\nTitle: Oak Stool – The Shop\n品番\nOS-7\n価格\n9,800円")
+    names = {"name": "Oak Stool", "sku": "OS-7", "currency": "JPY"}
+    assert {name: one({"type": "string"}, name, page) for name in names} == names
+    assert one({"type": "number"}, "price", page) == 9800
+
+
 def test_an_empty_page_still_gets_an_answer_of_the_right_shape():
     schema = {
         "type": "object",

@@ -1,6 +1,8 @@
 """The referee's arithmetic, and that it sees requests from their first byte to their end."""
 
 import asyncio
+import socket
+import struct
 from itertools import pairwise
 
 import httpx
@@ -158,3 +160,22 @@ async def test_stats_over_http_say_what_python_sees():
     assert seen["smallest_gap_seconds"] == pytest.approx(2, abs=0.1)
     assert len(seen["starts"]) == len(seen["intervals"]) == 2
     assert bad.status_code == 400
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("linger", [None, struct.pack("ii", 1, 0)], ids=["closed", "reset"])
+async def test_a_request_sent_right_after_another_client_left_is_not_two_in_flight(linger):
+    body = b'{"messages": [{"role": "user", "content": "Hello."}]}'
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    async with SimulatedVLLM(preset="instant", faults="hang=on") as server:
+        clients = [socket.create_connection(("127.0.0.1", server.http.port)) for _ in range(20)]
+        await asyncio.sleep(1)
+        for client in clients:  # the next one writes before the server has seen this one leave
+            client.sendall(request)
+            await asyncio.sleep(0.1)
+            if linger:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.close()
+        await asyncio.sleep(1)
+        assert server.stats.outcomes == {"disconnected": 20}
+        assert server.stats.max_in_flight == 1
