@@ -140,7 +140,7 @@ def _source(fields: _Fields) -> tuple[str, str]:
         names = " and ".join(name for name, _ in given) or "none"
         raise _bad(f"exactly one of url, html and text is needed; given: {names}")
     name, value = given[0]
-    if not value.strip():
+    if not value or value.isspace():
         raise _bad(f"{name}: is empty")
     return name, value
 
