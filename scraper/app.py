@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from scraper.config import Settings, sqlite_path, surprises, without_credentials
 from scraper.errors import Unavailable
-from scraper.events import Event, Observe, RunProgress, SettingWarning, WorkerStarted, WorkerStopped, ignore
+from scraper.events import Event, Observe, SettingWarning, WorkerStarted, WorkerStopped, ignore
 from scraper.lifeline import Stop, lifeline
 from scraper.models import Json, Priority, Result, Task
 from scraper.observability.logs import log_events
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scraper.export import Format
     from scraper.llm_client import LLMClient
     from scraper.observability.panel import Panel
-    from scraper.observability.progress import Progress
+    from scraper.observability.progress import Progress, Report
     from scraper.pipeline import PagePipeline
     from scraper.submit import SubmitCounts
     from scraper.task_files import Refused
@@ -193,10 +193,11 @@ def _started(settings: Settings) -> WorkerStarted:
     )
 
 
-async def supervise(settings: Settings, *, until_empty: bool) -> tuple[bool, str]:
+async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[bool, str]:
     """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
 
-    Returns whether the workers could work at all, and the run in one line.
+    Returns whether the workers could work at all, and the run in one line. Where there is no terminal for a panel,
+    `say` gets a line on how far it has come every now and then.
     """
     from scraper.observability.progress import Progress, summary
     from scraper.supervisor import Supervisor
@@ -219,7 +220,7 @@ async def supervise(settings: Settings, *, until_empty: bool) -> tuple[bool, str
         )
         async with AsyncExitStack() as stack:
             if until_empty:
-                show = panel.show if panel else _every(PLAIN_LINE_SECONDS, observe)
+                show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say)
                 watch = asyncio.create_task(_watch(settings, progress, stop, show=show, observe=observe))
                 stack.push_async_callback(_ended, watch)
             await supervisor.run(stop)
@@ -241,7 +242,7 @@ def _panel(*, until_empty: bool) -> AbstractContextManager[Panel | None]:
 
 
 async def _watch(
-    settings: Settings, progress: Progress, stop: Stop, *, show: Callable[[RunProgress], None], observe: Observe
+    settings: Settings, progress: Progress, stop: Stop, *, show: Callable[[Report], None], observe: Observe
 ) -> None:
     """Look every second how far the run has come, and end it when nothing is left."""
     clock = asyncio.get_running_loop().time
@@ -265,15 +266,15 @@ def _take_status(progress: Progress, worker: int, line: bytes) -> None:
         progress.worker_says(worker, Tally.from_line(line))
 
 
-def _every(seconds: float, observe: Observe) -> Callable[[RunProgress], None]:
+def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Report], None]:
     clock = asyncio.get_running_loop().time
     due = clock() + seconds
 
-    def show(report: RunProgress) -> None:
+    def show(report: Report) -> None:
         nonlocal due
         if clock() >= due:
             due = clock() + seconds
-            observe(report)
+            say(str(report))
 
     return show
 

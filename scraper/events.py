@@ -52,19 +52,6 @@ class WorkerRestarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class RunProgress(Event):
-    """How far a run until the queue is empty has come."""
-
-    name: ClassVar[str] = "run_progress"
-    done: int
-    parked: int
-    waiting: int  # in the queues and in workers' hands
-    per_minute: float
-    limited_by: str
-    time_left_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class TaskReceived(Event):
     name: ClassVar[str] = "task_received"
     task_id: str

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def run(*, until_empty: bool) -> None:
     """
     from scraper.app import supervise
 
-    worked, summary = asyncio.run(supervise(_settings(), until_empty=until_empty))
+    worked, summary = asyncio.run(supervise(_settings(), until_empty=until_empty, say=partial(click.echo, err=True)))
     if until_empty and worked:
         click.echo(summary, err=True)
     sys.exit(0 if worked else 1)

@@ -24,6 +24,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "data" / "demo"
 TASKS = 24
+TROUBLE = ("/status/404", "/type/pdf", "/redirect-loop", "/private/1", "/flaky/1")
 LIMITS = {"VLLM_MAX_CONCURRENT": "2", "VLLM_REQUESTS_PER_MINUTE": "60", "FETCH_DELAY": "0.2"}
 SCRAPER = [sys.executable, "-m", "scraper.main"]
 
@@ -44,7 +45,7 @@ def main() -> int:
         console.print("limits  " + ", ".join(f"{name}={environment[name]}" for name in LIMITS))
         urls = FOLDER / "urls.txt"
         urls.write_text("".join(f"{url}\n" for url in _urls(site)))
-        _step(["submit", "--again", "--schema", "product", str(urls)], environment)
+        _step(["submit", "--schema", "product", str(urls)], environment)
         started = time.monotonic()
         _step(["run", "--until-empty"], environment)
         seconds = time.monotonic() - started
@@ -64,7 +65,8 @@ def _environment(model: str) -> dict[str, str]:
     for left_over in FOLDER.glob("*.db*"):
         left_over.unlink()
     own = {
-        "BROKER_URL": f"sqlite:///{FOLDER / 'demo.db'}".replace("sqlite:////", "sqlite:////"),
+        "BROKER_URL": f"sqlite:///{FOLDER / 'demo.db'}",
+        "LOG_LEVEL": "warning",
         "QUEUE_NAMESPACE": "scraper-demo",
         "RUN_DIR": str(FOLDER / "run"),
         **LIMITS,
@@ -75,11 +77,8 @@ def _environment(model: str) -> dict[str, str]:
 
 def _urls(site: str) -> Iterator[str]:
     """Mostly good pages, and one of each kind of trouble."""
-    yield from (f"{site}/product/{number}" for number in range(1, TASKS - 3))
-    yield f"{site}/status/404"
-    yield f"{site}/pdf"
-    yield f"{site}/redirect/loop"
-    yield f"{site}/private/1"
+    yield from (f"{site}/product/{number}" for number in range(1, TASKS + 1 - len(TROUBLE)))
+    yield from (site + path for path in TROUBLE)
 
 
 def _hint(setting: str) -> str:

@@ -12,11 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scraper.events import RunProgress
+from scraper.observability.progress import Report, duration
 
 
 class Panel:
-    """Shows the newest RunProgress at the bottom of the terminal; log lines scroll above it."""
+    """Shows the newest Report at the bottom of the terminal; log lines scroll above it."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -32,33 +32,23 @@ class Panel:
     ) -> None:
         self._live.stop()
 
-    def show(self, progress: RunProgress) -> None:
-        self._live.update(self._render(progress))
+    def show(self, report: Report) -> None:
+        self._live.update(self._render(report))
 
     def log(self, line: bytes) -> None:
         """One line of a worker's log, as it is."""
         self._console.print(Text.from_ansi(line.decode(errors="replace").rstrip()))
 
-    def _render(self, progress: RunProgress) -> Box:
-        finished = progress.done + progress.parked
+    def _render(self, report: Report) -> Box:
+        finished = report.done + report.parked
         numbers = Table.grid(padding=(0, 3))
         numbers.add_row(
-            Text(f"{progress.done} done", style="green"),
-            Text(f"{progress.parked} parked", style="yellow" if progress.parked else "dim"),
-            f"{progress.waiting} waiting",
-            f"{progress.per_minute:.1f}/min",
-            f"{_duration(progress.time_left_s)} left",
+            Text(f"{report.done} done", style="green"),
+            Text(f"{report.parked} parked", style="yellow" if report.parked else "dim"),
+            f"{report.waiting} waiting",
+            f"{report.per_minute:.1f}/min",
+            f"{duration(report.seconds_left)} left" if report.seconds_left is not None else "? left",
         )
-        bar = ProgressBar(total=max(1, finished + progress.waiting), completed=finished)
-        limited = Text(f"limited by {progress.limited_by}", style="dim")
+        bar = ProgressBar(total=max(1, finished + report.waiting), completed=finished)
+        limited = Text(f"limited by {report.limited_by}", style="dim")
         return Box(Group(numbers, bar, limited), title=self._title, title_align="left")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

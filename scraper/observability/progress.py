@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from scraper.events import RunProgress
 from scraper.observability.tally import Tally
 
 RATE_WINDOW_SECONDS = 60.0
 EMPTY_FOR_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a run has come."""
+
+    done: int
+    parked: int
+    waiting: int  # in the queues and in workers' hands
+    per_minute: float
+    limited_by: str
+    seconds_left: float | None
+
+    def __str__(self) -> str:
+        left = f", {duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        return (
+            f"{self.done} done, {self.parked} parked, {self.waiting} waiting, {self.per_minute:.1f}/min{left}; "
+            f"limited by {self.limited_by}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 40 s, 3 min 20 s, 2 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Progress:
@@ -41,7 +69,7 @@ class Progress:
                 total.circuit = tally.circuit
         return total
 
-    def read(self, *, queued: int, in_hand: int, workers: int, now: float) -> tuple[RunProgress, bool]:
+    def read(self, *, queued: int, in_hand: int, workers: int, now: float) -> tuple[Report, bool]:
         """The state at `now`, and whether the run is over.
 
         `queued` messages are in the queues and `in_hand` with workers, as far as the broker knows.
@@ -61,7 +89,7 @@ class Progress:
         elif self._empty_since is None:
             self._empty_since = now
         self._heard.clear()
-        return RunProgress(done, parked, waiting, round(per_minute, 1), total.limited_by(), left), over
+        return Report(done, parked, waiting, round(per_minute, 1), total.limited_by(), left), over
 
     def _per_minute(self, finished: int, now: float) -> float:
         readings = self._finished

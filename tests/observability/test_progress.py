@@ -1,5 +1,7 @@
+import pytest
+
 from scraper.events import CircuitClosed, CircuitOpened, EndpointMisconfigured, TaskSettled
-from scraper.observability.progress import Progress, summary
+from scraper.observability.progress import Progress, Report, duration, summary
 from scraper.observability.tally import Tally
 
 
@@ -67,7 +69,7 @@ def test_the_rate_of_the_last_minute_says_how_long_it_takes():
         progress.worker_says(0, tally(*[settled()] * second))
         report, _ = progress.read(queued=30, in_hand=0, workers=1, now=second)
     assert report.per_minute == 60.0
-    assert report.time_left_s == 30.0
+    assert report.seconds_left == 30.0
 
 
 def test_it_says_what_most_of_the_time_went_to():
@@ -83,3 +85,13 @@ def test_an_open_circuit_is_what_limits():
 
 def test_a_wrong_setting_is_named_as_what_limits():
     assert "VLLM_API_KEY" in tally(EndpointMisconfigured(401, "VLLM_API_KEY", "set it", 30.0)).limited_by()
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_a_duration_reads_as_a_person_says_it(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_a_report_is_one_plain_line():
+    report = Report(12, 1, 7, 24.0, "the pace", 17.5)
+    assert str(report) == "12 done, 1 parked, 7 waiting, 24.0/min, 18 s left; limited by the pace"
