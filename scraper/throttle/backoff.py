@@ -42,8 +42,8 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     None for none, and for what cannot be meant: negative, not a number, more than a day.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _sane(milliseconds / 1000)
+    if milliseconds is not None and (hint := _sane(milliseconds / 1000)) is not None:
+        return hint
     text = headers.get("retry-after")
     if text is None:
         return None
