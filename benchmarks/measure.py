@@ -22,11 +22,14 @@ class Used:
 
 
 def used(pid: int) -> Used:
-    """Raises OSError if the process is gone."""
-    cpu_seconds = time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
-    kernel_ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[12]
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    if peak is None:
+    """Raises ProcessLookupError where the process has ended."""
+    try:
+        cpu_seconds = time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+        kernel_ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[12]
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError as error:
+        raise ProcessLookupError(f"process {pid} has ended") from error
+    if peak is None:  # ended, but nobody has asked how
         raise ProcessLookupError(f"process {pid} has ended")
     return Used(cpu_seconds, int(kernel_ticks) / _TICKS_PER_SECOND, int(peak[1]) * 1024 / 1e6)
 

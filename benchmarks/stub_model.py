@@ -82,21 +82,26 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if not self._answering:
-            self._next()
+        self._answer_next()
 
-    def _next(self) -> None:
+    def _answer_next(self) -> None:
+        while not self._answering and (request := self._next()):
+            self._answer(request, request[self._body_at :])
+
+    def _next(self) -> bytes:
+        """The next request, once it is complete."""
         if not self._needed:
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
-                return
+                return b""
             self._body_at = end + 4
             self._needed = self._body_at + _content_length(bytes(self._received[:end]))
-        if len(self._received) >= self._needed:
-            request = bytes(self._received[: self._needed])
-            del self._received[: self._needed]
-            self._needed = 0
-            self._answer(request, request[self._body_at :])
+        if len(self._received) < self._needed:
+            return b""
+        request = bytes(self._received[: self._needed])
+        del self._received[: self._needed]
+        self._needed = 0
+        return request
 
     def _answer(self, request: bytes, body: bytes) -> None:
         path = request[: request.find(b"\r\n")].split(b" ")[1]
@@ -130,8 +135,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(parts[index])
         if index + 1 == len(parts):
             self._answering = False
-            if self._received:
-                self._next()
+            self._answer_next()
             return
         loop = asyncio.get_running_loop()
         if self._answers.pace_seconds:

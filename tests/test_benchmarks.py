@@ -1,0 +1,197 @@
+"""The benchmark measures what it says: its sides do the whole work, its stub and its pages are what they claim."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from benchmarks.compare import Plan, Sample, compare, profile_once
+from benchmarks.measure import used
+from benchmarks.pages import LARGEST, PRODUCT, SCHEMA, SMALLEST, product_page, task_bodies
+from benchmarks.report import profile_tables, summary, table
+from benchmarks.sides import BenchmarkFailedError, Floor, Ours, stub_model
+from scraper.pipeline.clean import clean
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def stub():
+    with stub_model(chunks=5, pace_ms=0) as running:
+        yield running
+
+
+def sides(model_url, rabbitmq_url):
+    return [Floor(rabbitmq_url, model_url), Ours(model_url, rabbitmq_url=rabbitmq_url), Ours(model_url)]
+
+
+def test_every_side_does_every_task_with_a_model_call_each(stub, rabbitmq_url, tmp_path):
+    plan = Plan(sides(f"{stub.url}/v1", rabbitmq_url), stub, tmp_path, tasks=6, repeat=1, warm_up=False)
+    samples = list(compare(plan, tell=lambda _: None))
+    assert [sample.side for sample in samples] == ["floor", "ours, RabbitMQ", "ours, embedded queue"]
+    assert [sample.chats_per_task for sample in samples] == [1, 1, 1]
+    assert all(sample.cpu_ms_per_task > 0 and sample.peak_mb > 10 for sample in samples)
+
+
+def test_a_profile_of_a_side_shows_its_functions(stub, rabbitmq_url, tmp_path):
+    out = tmp_path / "profile.json"
+    profile_once(Floor(rabbitmq_url, f"{stub.url}/v1"), 60, folder=tmp_path, out=out)
+    functions = {function for each in json.loads(out.read_text()) for function in each["stack"]}
+    assert "benchmarks/floor_worker.py:_handle" in functions
+
+
+def test_the_sampler_tells_starting_from_working_and_threads_from_each_other(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, os, signal\n"
+        "def first(): sum(range(2 * 10**6))\n"
+        "def second(): [str(each) for each in range(3 * 10**5)]\n"
+        "first()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "asyncio.run(asyncio.to_thread(second))\n"
+    )
+    out = tmp_path / "profile.json"
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "sampler.py", out, program], check=True)
+    profile = json.loads(out.read_text())
+    seen = {(each["phase"], function.rpartition(":")[2]) for each in profile for function in each["stack"]}
+    assert {("start", "first"), ("work", "second")} <= seen
+    assert ("work", "first") not in seen
+    tables = list(profile_tables(profile, name="it", tasks=1))
+    assert str(tables[0].title).startswith("it: starting")
+    assert any("second" in cell for cell in tables[-1].columns[0].cells)
+
+
+def test_a_side_whose_tasks_do_not_get_done_has_no_figures(tmp_path):
+    side = Ours("http://127.0.0.1:9/v1")
+    tasks = tmp_path / "late.jsonl"
+    tasks.write_text('{"html": "<p>x</p>", "schema": {"type": "object"}, "expires_at": "2001-01-01T00:00:00Z"}\n')
+    side.fill(tasks, folder=tmp_path)
+    with side.start(folder=tmp_path, profile=None) as running:
+        running.wait_for(1, look_every_seconds=0.02)
+    with pytest.raises(BenchmarkFailedError, match="expired"):
+        side.check(running, 1)
+
+
+def test_a_side_that_ends_early_shows_its_last_words(tmp_path):
+    with (
+        Floor("amqp://127.0.0.1:9/", "http://127.0.0.1:9/v1").start(folder=tmp_path, profile=None) as running,
+        pytest.raises(BenchmarkFailedError, match=r"(?s)exit code 1.*Connect"),
+    ):
+        running.wait_for(1, look_every_seconds=0.02)
+
+
+async def test_the_stub_answers_whole_and_streamed_with_the_same_right_json(stub):
+    async with httpx.AsyncClient(base_url=stub.url) as client:
+        whole = await client.post("/v1/chat/completions", json={"messages": []})
+        streamed = await client.post("/v1/chat/completions", json={"messages": [], "stream": True})
+        models = await client.get("/v1/models")
+        tokens = await client.post("/v1/tokenize", json={"prompt": "x" * 400})
+        stats = await client.get("/stats")
+    lines = [line.removeprefix("data: ") for line in streamed.text.splitlines() if line]
+    assert lines[-1] == "[DONE]"
+    events = [json.loads(line) for line in lines[:-1]]
+    words = [event["choices"][0]["delta"].get("content", "") for event in events if event["choices"]]
+    assert len([word for word in words if word]) == 5
+    assert json.loads("".join(words)) == json.loads(whole.json()["choices"][0]["message"]["content"]) == PRODUCT
+    assert events[-1]["usage"] == whole.json()["usage"]
+    assert models.json()["data"][0]["max_model_len"] == tokens.json()["max_model_len"] > 20_000
+    assert tokens.json()["count"] > 100
+    assert {key: stats.json()[key] for key in ("whole", "streamed", "other")} == {"whole": 1, "streamed": 1, "other": 2}
+
+
+async def test_the_stub_reads_requests_however_they_are_cut(stub):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(stub.url.rpartition(":")[2]))
+    body = b'{"stream": false, "messages": ["' + '«\\"stream\\":true»'.encode() + b'"]}'
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    for byte in request:
+        writer.write(bytes([byte]))
+        await writer.drain()
+    writer.write(request + request)  # two more at once
+    head = b"content-type: application/json"
+    received = b""
+    while received.count(b'"finish_reason":"stop"') < 3:
+        received += await reader.read(1 << 16)
+    assert received.count(head) == 3
+    writer.close()
+    await writer.wait_closed()
+
+
+def test_pages_are_like_real_ones_in_what_costs():
+    pages = [product_page(number) for number in range(60)]
+    sizes = [len(page.encode()) for page in pages]
+    assert min(sizes) >= SMALLEST
+    assert max(sizes) <= LARGEST * 1.01
+    assert 12 < median(page.count("<") / len(page) * 1000 for page in pages) < 24
+    assert 1 < median(page.count("<a ") / len(page) * 1000 for page in pages) < 2.5
+    scripts = [sum(map(len, re.findall(r"(?s)<script.*?</script>", page))) / len(page) for page in pages]
+    assert 0.18 < median(scripts) < 0.3
+    assert 0.07 < median(len(clean(page).text) / len(page) for page in pages) < 0.15
+
+
+def test_the_same_seed_gives_the_same_tasks_all_different_and_each_with_the_answer_in_it():
+    bodies = list(task_bodies(20, seed=7))
+    assert bodies == list(task_bodies(20, seed=7))
+    assert len({json.loads(body)["html"] for body in bodies}) == 20
+    assert list(islice(task_bodies(20, seed=8), 1)) != bodies[:1]
+    text = clean(json.loads(bodies[3])["html"]).text
+    assert all(str(value) in text for value in (PRODUCT["name"], PRODUCT["price"], PRODUCT["sku"], PRODUCT["summary"]))
+    assert jsonschema_rs.is_valid(SCHEMA, PRODUCT)
+
+
+def test_cpu_time_and_memory_of_another_process_are_read_while_it_lives():
+    program = "import sys; sum(range(10**6)); block = b'x' * 50_000_000; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        seen = used(process.pid)
+        process.communicate()
+    assert seen.cpu_seconds > 0.005
+    assert 50 < seen.peak_megabytes < 100
+    with pytest.raises(ProcessLookupError, match=str(process.pid)):
+        used(process.pid)
+
+
+def test_the_table_puts_ours_beside_its_floor_and_the_aims():
+    samples = [sample("floor", 2.0), sample("ours, RabbitMQ", 1.5), sample("floor", 3.0), sample("ours, RabbitMQ", 3.0)]
+    found = summary(samples)
+    assert found["ours, RabbitMQ"]["cpu_of_floor"] == pytest.approx(0.875)  # of 0.75 and 1.0, each in its repetition
+    assert found["floor"]["cpu_ms_per_task"] == pytest.approx(2.5)
+    shown = table(samples)
+    aims = list(shown.columns[-1].cells)
+    assert aims[0] == "≤ 0.8 × floor: missed"
+    assert "≤ 75: met" in aims
+
+
+def test_help_shows_examples():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "tasks.py", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "benchmarks/tasks.py --tasks 300 --json bench.json" in done.stdout
+
+
+def sample(side, cpu_ms):
+    return Sample(
+        side=side,
+        tasks=10,
+        cpu_ms_per_task=cpu_ms,
+        kernel_ms_per_task=0.1,
+        supervisor_ms_per_task=0.0,
+        model_ms_per_task=0.1,
+        tasks_per_second=300,
+        peak_mb=60,
+        supervisor_peak_mb=0,
+        first_task_cpu_s=0.5,
+        first_task_supervisor_cpu_s=0.1,
+        first_task_wall_s=1,
+        chats_per_task=1,
+        streamed=False,
+    )
