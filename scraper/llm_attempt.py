@@ -132,8 +132,9 @@ async def _read(response: httpx.Response, *, at_most: int) -> bytes:
 
 
 def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """As they come; decoded only if a proxy encodes although it was asked not to."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    """As they come; decoded only if a proxy encodes although it was asked not to, or read already by its transport."""
+    decoded = response.is_stream_consumed or "content-encoding" in response.headers
+    return response.aiter_bytes() if decoded else response.aiter_raw()
 
 
 def _refused(response: httpx.Response, body: bytes, *, prompt: str, secret: str, model: str) -> Attempt:
