@@ -81,7 +81,7 @@ def _object(body: bytes) -> dict[str, Json]:
 def _without_quotations(message: str, prompt: str) -> str:
     message = message[: 4 * LONGEST_CHARS]
     message = _QUOTED.sub(lambda found: _quotation(found.group(), prompt), message)
-    message = _UNPRINTABLE.sub(" ", message).strip()
+    message = " ".join(_UNPRINTABLE.sub(" ", message).split())
     if any(stretch in prompt for stretch in _stretches(message)):
         return "(message left out: it quotes the prompt)"
     return message if len(message) <= LONGEST_CHARS else message[: LONGEST_CHARS - 1] + "…"

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scraper.llm_stream import BrokenReply, begins_tokens, ends_stream, parse_reply
+from scraper.models import Usage
+from scraper.throttle.verdict import Ending
+from tests.scripted_server import events
+
+
+@given(st.lists(st.text(), max_size=20))
+def test_whatever_the_words_are_they_come_out_as_they_went_in(texts):
+    reply = parse_reply(b"".join(events(*texts)))
+    assert reply.text == "".join(texts)
+    assert reply.usage == Usage(5, len(texts), 2)
+
+
+@given(st.binary(max_size=300))
+def test_whatever_the_bytes_are_it_is_a_reply_or_a_broken_one(body):
+    try:
+        ending = parse_reply(body) and Ending.ANSWERED
+    except BrokenReply as broken:
+        ending = broken.ending
+    assert ending in {Ending.ANSWERED, Ending.NO_ANSWER, Ending.NOT_A_COMPLETION, Ending.SERVER_ERROR}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "message", "content", "usage", "error", "finish_reason", "model", "index"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.booleans())
+def test_whatever_the_json_is_it_is_a_reply_or_a_broken_one(value, whole):
+    text = json.dumps(value).encode()
+    try:
+        reply = parse_reply(text if whole else b"data: " + text + b"\n\ndata: [DONE]\n\n")
+    except BrokenReply:
+        return
+    assert isinstance(reply.text, str)
+    assert isinstance(reply.usage, Usage)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_any_line_end_will_do_and_comments_are_ignored(line_end):
+    body = b": ping\n\n" + b"".join(events("a", "b"))
+    assert parse_reply(body.replace(b"\n", line_end)).text == "ab"
+
+
+def test_words_before_a_reasoning_field_do_not_matter():
+    thought = b'data: {"choices":[{"delta":{"reasoning":"hm"},"finish_reason":null}]}\n\n'
+    assert parse_reply(thought + b"".join(events("yes"))).text == "yes"
+
+
+def test_an_answer_without_usage_counts_nothing():
+    assert parse_reply(b"".join(events("a", usage=False))).usage == Usage()
+
+
+def test_an_error_event_names_its_type_and_nothing_else():
+    body = b'data: {"error": {"message": "page text here", "type": "InternalServerError"}}\n\ndata: [DONE]\n\n'
+    with pytest.raises(BrokenReply, match="InternalServerError") as broken:
+        parse_reply(body)
+    assert "page text" not in str(broken.value)
+    assert broken.value.ending is Ending.SERVER_ERROR
+
+
+@pytest.mark.parametrize("kept", [10, 60, 120, 200])
+def test_a_stream_cut_anywhere_is_no_whole_answer(kept):
+    with pytest.raises(BrokenReply) as broken:
+        parse_reply(b"".join(events("a", "b", "c"))[:kept])
+    assert broken.value.ending in {Ending.NO_ANSWER, Ending.NOT_A_COMPLETION}
+
+
+@pytest.mark.parametrize(
+    ("piece", "ends"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b'data: {"x": 1}\n\ndata: [DONE]\r\n\r\n', True),
+        (b"data:[DONE]\n", True),
+        (b'data: {"content": "data: [DONE]"}\n\n', False),
+        (b"data: [DO", False),
+    ],
+)
+def test_the_end_of_a_stream_is_seen(piece, ends):
+    assert ends_stream(piece) is ends
+
+
+def test_comments_that_keep_a_stream_alive_are_no_tokens():
+    assert not begins_tokens(b": ping\n\n")
+    assert begins_tokens(b": ping\n\ndata: {}\n\n")
