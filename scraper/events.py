@@ -157,6 +157,60 @@ class EndpointMisconfigured(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleHosted(Event):
+    """This process hosts the throttle for all processes of the host from now on."""
+
+    name: ClassVar[str] = "throttle_hosted"
+    pid: int
+    before: str  # whom it takes over from, or why it knows nothing and starts slowly
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleDegraded(Event):
+    """The throttle's host cannot be reached, so nothing starts. Said every 30 s, then `back`."""
+
+    name: ClassVar[str] = "throttle_degraded"
+    level: ClassVar[Level] = "error"
+    pid: int  # of the process that should answer; 0: nobody knows
+    since_s: float
+    error: str
+    waiting: int  # in this process
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleLimitsDiffer(Event):
+    """Two processes bring different limits for one endpoint; the strictest are in force."""
+
+    name: ClassVar[str] = "throttle_limits_differ"
+    level: ClassVar[Level] = "warning"
+    pid: int
+    limits: str
+    other_pid: int
+    other_limits: str
+    in_force: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleScopeExceeded(Event):
+    """More consumers take from the queue than the throttle knows of: the others' requests are not counted."""
+
+    name: ClassVar[str] = "throttle_scope_exceeded"
+    level: ClassVar[Level] = "warning"
+    consumers: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReaped(Event):
+    """A process did not give its slot back in time: it is stopped, or hangs."""
+
+    name: ClassVar[str] = "lease_reaped"
+    level: ClassVar[Level] = "warning"
+    pid: int
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingFor(Event):
     """A dependency is away; everything in hand is kept. Said once, then every 30 s, then `back`."""
 

@@ -28,7 +28,6 @@ process and the one that serves many processes run this same object; tickets, pl
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from scraper.events import Blocker, Event
@@ -152,6 +151,16 @@ class Admission:
         self._account(now)
         self._pause.resume(now)
 
+    def open_circuit(self, now: int) -> None:
+        """Leave the server alone for the breaker's timeout: an owner's command."""
+        self._account(now)
+        self._tell(self.breaker.open(now))
+
+    def close_circuit(self, now: int) -> None:
+        """Call the server well: an owner's command."""
+        self._account(now)
+        self._tell(self.breaker.close(now))
+
     def set_limits(
         self, now: int, *, max_concurrent: int | None = None, requests_per_minute: float | None = None
     ) -> None:
@@ -199,6 +208,14 @@ class Admission:
         """Those not given back, for a host that reaps the ones whose owner is gone."""
         return dict(self._leases)
 
+    def lease(self, number: int) -> Lease | None:
+        return self._leases.get(number)
+
+    def place_of(self, ticket: int) -> int:
+        """A waiter's place in line; 0 when it waits no more."""
+        waiter = self._line.get(ticket)
+        return 0 if waiter is None else waiter.place
+
     def blocked_by(self, now: int) -> Blocker | None:
         """What holds the head of the line back; whoever holds a slot only waits for the model."""
         if self.breaker.held_at(now):
@@ -228,7 +245,7 @@ class Admission:
             "last_success": self.last_success,
             "pause": self._pause.snapshot(),
             "count": self._count,
-            "leases": {lease: asdict(held) for lease, held in self._leases.items()},
+            "leases": {lease: held.plain() for lease, held in self._leases.items()},
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -244,6 +261,25 @@ class Admission:
         self._pause.restore(snapshot["pause"])
         self._count = max(self._count, snapshot["count"])
         self._leases = {int(lease): Lease(**held) for lease, held in snapshot["leases"].items()}
+
+    # --- for a host that takes over from another ------------------------------------------------------------------
+
+    def go_on(self, now: int) -> None:
+        """Number on from where no earlier host can have got: their tickets are not in a snapshot, but still known.
+
+        A number a microsecond is more than any host gives out; so old places stay before new ones.
+        """
+        self._account(now)
+        self._count = max(self._count, now // 1000)
+
+    def begin(self, now: int) -> None:
+        """Nothing is known of an earlier host: let one interval pass, as if it had just started somebody."""
+        self.go_on(now)
+        self.pacer.last_start = now
+
+    def adopt(self, lease: int, held: Lease) -> None:
+        """Count a lease of an earlier host that is not in its snapshot."""
+        self._leases[lease] = held
 
     # --- what holds the head back ---------------------------------------------------------------------------------
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from scraper.events import Observe, RateLimitAcquired, RateLimitWaiting, ignore
 from scraper.throttle.admission import ATTEMPT_SECONDS, UNLIMITED, Admission
-from scraper.throttle.blocked_time import Waited
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.permit import TurnPermit
 from scraper.throttle.seam import NotAdmitted
 from scraper.throttle.turn import Grant, Refusal, Turn
-from scraper.throttle.verdict import CANCELLED, UNSENT, Verdict
+from scraper.throttle.verdict import UNSENT, Verdict
 
 WAITING_EVERY_SECONDS = 30.0
 """How often a long wait is announced again."""
@@ -64,9 +63,9 @@ class RateLimiter:
         hold_seconds: float = UNLIMITED,
         work_seconds: float = UNLIMITED,
         attempt_seconds: float = ATTEMPT_SECONDS,
-    ) -> LocalPermit:
+    ) -> TurnPermit:
         """Wait for a permit, as `seam.Throttle.admit` says. Cancelling leaves no trace."""
-        return LocalPermit(self, place, hold_seconds, work_seconds, attempt_seconds)
+        return TurnPermit(self, place, hold_seconds, work_seconds, attempt_seconds)
 
     def set_limits(self, *, max_concurrent: int | None = None, requests_per_minute: float | None = None) -> None:
         """Change the limits now; nothing in flight is revoked."""
@@ -205,72 +204,6 @@ class RateLimiter:
     def _woken(self, moment: int) -> None:
         self._timer = self._wakes_at = None
         self._take_turn(not_before=moment)
-
-
-class LocalPermit:
-    """`seam.Permit`, waited for on entering and given back exactly once on leaving."""
-
-    def __init__(
-        self,
-        limiter: RateLimiter,
-        place: int | None,
-        hold_seconds: float,
-        work_seconds: float,
-        attempt_seconds: float,
-    ) -> None:
-        self._limiter = limiter
-        self._asked = (place, hold_seconds, work_seconds, attempt_seconds)
-        self._granted: Grant | None = None
-        self._verdict = CANCELLED
-
-    async def __aenter__(self) -> Self:
-        self._granted = await self._limiter._wait_for(*self._asked)  # noqa: SLF001 - the two halves of one thing
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._limiter._give_back(self._grant.lease, self._verdict)  # noqa: SLF001 - the two halves of one thing
-
-    @property
-    def _grant(self) -> Grant:
-        if self._granted is None:
-            raise RuntimeError("a permit is used inside its `async with` block")
-        return self._granted
-
-    @property
-    def place(self) -> int:
-        return self._grant.place
-
-    @property
-    def granted_at(self) -> float:
-        """Loop time, seconds."""
-        return to_seconds(self._grant.at)
-
-    @property
-    def generation(self) -> int:
-        return self._grant.generation
-
-    @property
-    def waited(self) -> Waited:
-        return self._grant.waited
-
-    @property
-    def probe(self) -> bool:
-        return self._grant.probe
-
-    @property
-    def check(self) -> bool:
-        return self._grant.check
-
-    def too_late(self) -> bool:
-        return self._limiter._now() > self._grant.write_by  # noqa: SLF001 - the two halves of one thing
-
-    def start(self) -> None:
-        self._limiter._start(self._grant.lease)  # noqa: SLF001 - the two halves of one thing
-
-    def report(self, verdict: Verdict) -> None:
-        self._verdict = verdict
 
 
 class _Repeating:

@@ -37,6 +37,17 @@ class NotAdmitted(Held):
         self.waited = waited
 
 
+class LeaseLost(Held):
+    """The permit was taken back while its block ran: this process was stopped for longer than an attempt may last.
+
+    The block was cancelled, so its request is aborted; nothing more is to be given back. It says nothing about the
+    server: the call may ask again with its place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("this process was stopped for too long and lost its slot", after_seconds=HELD_AFTER_SECONDS)
+
+
 class Permit(Protocol):
     """Permission to start one attempt, and a slot held until the block that asked for it is left."""
 

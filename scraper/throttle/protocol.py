@@ -1,0 +1,250 @@
+"""What coordinator and clients say to each other: lines of JSON, each a list of messages, each a flat list.
+
+    client       Hello → Welcome, then Brings Holds* Finish* Ready Ask*, then as it comes: Ask Where Cancel Start Finish
+    coordinator  as it comes: Granted Refused Standing Settled Revoked State
+    operator     Hello with an empty token → Welcome, then Command → Report
+
+A line that is too long, not JSON, or holds anything but known messages with fields of the right types is a BadLine;
+it ends that connection and touches nothing else. Times are nanoseconds of the host's monotonic clock, `id` numbers a
+client's askings, `ticket`, `place` and `lease` are the coordinator's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from math import isfinite
+from types import UnionType
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from scraper.events import Blocker
+from scraper.throttle.turn import OutOf
+
+VERSION = 1
+LONGEST_LINE = 1 << 20
+MESSAGES_PER_LINE = 1000
+_LARGEST_INT = 1 << 63
+
+
+class BadLine(ValueError):
+    """Nobody who follows the protocol says this."""
+
+
+class Hello(NamedTuple):
+    version: int
+    token: str  # names one client of one process, also after its coordinator was replaced
+    now: int
+
+
+class Brings(NamedTuple):
+    """The limits in a client's settings."""
+
+    max_concurrent: int
+    requests_per_minute: float
+    threshold: int
+    timeout_seconds: float
+
+
+class Holds(NamedTuple):
+    """A lease that the client still uses, told again to each coordinator."""
+
+    lease: int
+    place: int
+    at: int
+    generation: int
+    probe: bool
+    check: bool
+    attempt_seconds: float
+
+
+class Ready(NamedTuple):
+    """All leases are told: what else the coordinator counts for this client was never received."""
+
+
+class Ask(NamedTuple):
+    id: int
+    place: int | None
+    hold_seconds: float | None
+    work_seconds: float | None
+    attempt_seconds: float
+
+
+class Where(NamedTuple):
+    id: int
+
+
+class Cancel(NamedTuple):
+    id: int
+
+
+class Start(NamedTuple):
+    lease: int
+
+
+class Finish(NamedTuple):
+    """A `Verdict`; told again until it is Settled."""
+
+    lease: int
+    ending: str
+    pause_seconds: float
+    pause_reason: str
+    wrong_status: int | None
+    wrong_setting: str
+    wrong_advice: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    first_token_seconds: float
+    total_seconds: float
+
+
+class Bye(NamedTuple):
+    """The client closes and holds nothing more; the coordinator hangs up when all before is settled."""
+
+
+class Ping(NamedTuple):
+    pass
+
+
+class Command(NamedTuple):
+    """An operator's order."""
+
+    verb: str
+    max_concurrent: int | None
+    requests_per_minute: float | None
+    seconds: float | None
+
+
+class Welcome(NamedTuple):
+    version: int
+    pid: int
+    now: int
+
+
+class Granted(NamedTuple):
+    id: int
+    lease: int
+    place: int
+    at: int
+    write_by: int
+    generation: int
+    probe: bool
+    check: bool
+    slot: float
+    rate: float
+    circuit: float
+    server_pause: float
+
+
+class Refused(NamedTuple):
+    id: int
+    out_of: OutOf
+    reason: Blocker
+    slot: float
+    rate: float
+    circuit: float
+    server_pause: float
+
+
+class Standing(NamedTuple):
+    """Where an asking stands in line; `place` goes with it to the next coordinator."""
+
+    id: int
+    place: int
+    reason: Blocker
+    position: int
+    estimated_wait_seconds: float
+
+
+class Settled(NamedTuple):
+    """A Finish has been judged and written down."""
+
+    lease: int
+
+
+class Revoked(NamedTuple):
+    """The lease was reaped; whatever still runs on it must stop."""
+
+    lease: int
+
+
+class State(NamedTuple):
+    in_flight: int
+    waiting: int
+    limit: int
+    requests_per_minute: float
+    blocked_by: Blocker | None
+    circuit: str
+    last_success: int | None
+
+
+class Pong(NamedTuple):
+    pass
+
+
+class Report(NamedTuple):
+    """What an operator's order came to."""
+
+    status: dict[str, Any]
+
+
+Message: TypeAlias = (
+    Hello | Brings | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
+    | Welcome | Granted | Refused | Standing | Settled | Revoked | State | Pong | Report
+)  # fmt: skip
+
+
+def encode(messages: Iterable[Message]) -> bytes:
+    """One line."""
+    return (
+        json.dumps([(_TAGS[type(message)], *message) for message in messages], separators=(",", ":")).encode() + b"\n"
+    )
+
+
+def decode(line: bytes) -> list[Message]:
+    """The messages of one line. Raises BadLine."""
+    try:
+        found = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadLine("not JSON") from error
+    if type(found) is not list or len(found) > MESSAGES_PER_LINE:
+        raise BadLine("not a list of messages")
+    return [_message(each) for each in found]
+
+
+def _message(found: Any) -> Message:
+    if type(found) is not list or not found or type(found[0]) is not str:
+        raise BadLine("not a message")
+    tag, *fields = found
+    kind, allowed = _KINDS.get(tag, (None, ()))
+    if kind is None or len(fields) != len(allowed):
+        raise BadLine("an unknown message")
+    for value, types in zip(fields, allowed, strict=True):
+        of_type = type(value)
+        if of_type not in types:
+            raise BadLine("a field of the wrong type")
+        if (of_type is float and not isfinite(value)) or (of_type is int and not -_LARGEST_INT < value < _LARGEST_INT):
+            raise BadLine("a number out of bounds")
+    message: Message = kind(*fields)
+    return message
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise BadLine(f"{constant} is no number")
+
+
+def _allowed(hint: Any) -> frozenset[type]:
+    """What JSON may hold where `hint` is meant."""
+    origin = get_origin(hint)
+    if origin in {Union, UnionType}:
+        return frozenset[type]().union(*(_allowed(each) for each in get_args(hint)))
+    if origin is Literal:
+        return frozenset({str})
+    return frozenset({int, float}) if hint is float else frozenset({origin or hint})
+
+
+_KINDS: dict[str, tuple[Any, tuple[frozenset[type], ...]]] = {
+    kind.__name__.lower(): (kind, tuple(_allowed(hint) for hint in get_type_hints(kind).values()))
+    for kind in get_args(Message)
+}
+_TAGS: dict[type, str] = {kind: tag for tag, (kind, _) in _KINDS.items()}

@@ -1,0 +1,86 @@
+"""Where the processes of one host meet for one endpoint: the endpoint's name, and its three files in RUN_DIR.
+
+    throttle-<hash>.lock    held by the process that hosts the coordinator; its pid is the content
+    throttle-<hash>.sock    where the coordinator listens
+    throttle-<hash>.state   its snapshot
+
+The folder is its user's alone: whoever can write there could hand out grants.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from scraper.errors import Misconfigured
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path that the kernel takes (sun_path, less its end)."""
+_PORTS = {"http": 80, "https": 443}
+
+
+def endpoint_key(url: str) -> str:
+    """Scheme, host and port of a server, the same for every way to write them: all loopback names are one."""
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
+    port = parts.port or _PORTS.get(scheme)
+    if not host or port is None:
+        raise Misconfigured(f"VLLM_BASE_URL: {scheme}://{host} names no server; write http://host:port/v1")
+    return f"{scheme}://{_one_name(host)}:{port}"
+
+
+def _one_name(host: str) -> str:
+    if host == "localhost" or host.endswith(".localhost"):
+        return "loopback"
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    # Connecting to the unspecified address reaches this host.
+    return "loopback" if address.is_loopback or address.is_unspecified else str(address)
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingPlace:
+    """The three files of one endpoint."""
+
+    lock: Path
+    socket: Path
+    state: Path
+
+    @classmethod
+    def of(cls, endpoint: str, run_dir: Path) -> Self:
+        """For the server at the URL `endpoint`; makes RUN_DIR. Raises Misconfigured where it cannot be trusted."""
+        name = f"throttle-{sha256(endpoint_key(endpoint).encode()).hexdigest()[:16]}"
+        folder = Path(os.path.abspath(run_dir))  # noqa: PTH100 - resolving links would hide whose they are
+        _make(folder)
+        place = cls(*(folder / f"{name}.{kind}" for kind in ("lock", "sock", "state")))
+        if len(os.fsencode(place.socket)) > LONGEST_SOCKET_PATH:
+            raise Misconfigured(
+                f"RUN_DIR={run_dir}: the path is too long for a socket in it; use one shorter than "
+                f"{LONGEST_SOCKET_PATH - len(place.socket.name)} bytes"
+            )
+        return place
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        itself, target = folder.lstat(), folder.stat()
+    except OSError as error:
+        raise Misconfigured(f"RUN_DIR={folder}: cannot be made or read: {error.strerror}") from error
+    if {itself.st_uid, target.st_uid} != {os.geteuid()}:
+        owner = target.st_uid if itself.st_uid == os.geteuid() else itself.st_uid
+        raise Misconfigured(
+            f"RUN_DIR={folder}: belongs to user {owner}, not to {os.geteuid()}; choose a folder of your own"
+        )
+    if target.st_mode & stat.S_IWOTH:
+        raise Misconfigured(f"RUN_DIR={folder}: everybody may write there; chmod 700 it or choose another")

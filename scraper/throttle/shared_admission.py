@@ -1,0 +1,561 @@
+"""One `Admission` for many processes: who its members are, what they said, and what each is to be told.
+
+A member is one client of one process. Its connection is its lease on everything it holds:
+
+| what happens to a member                 | its waiters | its leases                                                  |
+|------------------------------------------|-------------|-------------------------------------------------------------|
+| says Bye, or its process is gone         | leave       | back at once                                                |
+| connection lost, process still runs      | leave       | held until it is back and tells, is gone, or reaped        |
+| the coordinator was replaced (snapshot)  | ask again   | the same                                                    |
+| back, and does not tell of a lease       | –           | back: a grant it never received                             |
+| back, and tells of one that was reaped   | –           | Revoked: it stops its request                               |
+| a lease older than its attempt + grace   | –           | reaped: back, logged, and the member told                   |
+
+The strictest limits of all members hold, unless an operator has set others. After a takeover nobody is granted
+anything until all members that still run are back, or have had a second for it.
+
+Pure like `Admission`: time is an argument, what came of it is returned, and the host writes down what `changed`
+before it tells anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scraper.events import Event, LeaseReaped, ThrottleLimitsDiffer
+from scraper.throttle.admission import UNLIMITED, Admission
+from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.processes import Process
+from scraper.throttle.protocol import (
+    Ask,
+    BadLine,
+    Brings,
+    Cancel,
+    Command,
+    Finish,
+    Granted,
+    Holds,
+    Message,
+    Ping,
+    Pong,
+    Ready,
+    Refused,
+    Revoked,
+    Settled,
+    Standing,
+    Start,
+    State,
+    Where,
+)
+from scraper.throttle.snapshot_file import Unusable
+from scraper.throttle.turn import Grant, Lease, Refusal
+from scraper.throttle.verdict import CANCELLED, UNSENT
+from scraper.throttle.verdict_message import verdict_of
+
+GATHER_SECONDS = 1.0
+"""How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
+REAP_AFTER_SECONDS = 30.0
+"""A lease is reaped this long after its attempt must have timed out."""
+UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One client of one process."""
+
+    token: str
+    process: Process
+    brings: Brings | None = None
+    connected: bool = False
+    ready: bool = False
+    waiting: dict[int, int] = field(default_factory=dict)  # id → ticket
+    told_of: set[int] = field(default_factory=set)  # leases it said it holds, until it is ready
+    state: State | None = None  # what it was told last
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTurn:
+    """What is to be told to whom, once it is written down if anything `changed`."""
+
+    messages: dict[str, list[Message]]  # by member
+    events: list[Event]
+    wake_at: int | None
+    changed: bool
+
+
+class SharedAdmission:
+    """The throttle of one endpoint for all processes of a host."""
+
+    def __init__(self, *, reap_after_seconds: float = REAP_AFTER_SECONDS) -> None:
+        self._admission = Admission()
+        self._members: dict[str, Member] = {}
+        self._askings: dict[int, tuple[Member, int]] = {}  # ticket → whose, and its id there
+        self._override = Override()
+        self._reap_after = ns(reap_after_seconds)
+        self._reap_at: int | None = None
+        self._began = 0
+        self._remembers = True
+        self._gather_until = 0
+        self._news: dict[str, list[Message]] = {}
+        self._standings: list[tuple[int, Standing]] = []
+        self._events: list[Event] = []
+        self._changed = False
+        self._announce = False  # everybody is to be told the state
+        self._held_by = ""
+
+    # --- how it begins --------------------------------------------------------------------------------------------
+
+    def begin(self, now: int) -> None:
+        """Nothing is known of what went before: nobody starts for one interval, and until members had time to come."""
+        self._began, self._remembers = now, False
+        self._gather_until = now + ns(GATHER_SECONDS)
+        self._admission.begin(now)
+        self._changed = True
+
+    def restore(self, snapshot: dict[str, Any], now: int, *, same_pids: bool) -> None:
+        """Go on where another process ended. Raises Unusable."""
+        try:
+            admission = Admission()
+            admission.restore(snapshot["admission"])
+            members = [_member_from(token, plain, same_pids=same_pids) for token, plain in snapshot["members"].items()]
+            override = Override(**snapshot["override"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unusable("the snapshot is damaged") from error
+        latest = max([admission.pacer.last_start or 0, *(lease.at for lease in admission.leases().values())])
+        if latest > now:
+            raise Unusable("the snapshot is by another clock")
+        admission.go_on(now)
+        self._admission, self._began, self._changed = admission, now, True
+        self._members = {member.token: member for member in members if not member.process.is_gone()}
+        self._override = override if self._members else Override()
+        owners = {lease.owner for lease in admission.leases().values()}
+        for orphan in owners - self._members.keys():
+            self._release(orphan, now)
+        self._gather_until = now + ns(GATHER_SECONDS)
+        self._reap_at = now
+        self._apply_limits(now)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What must outlive the host, as plain values."""
+        return {
+            "admission": self._admission.snapshot(),
+            "members": {member.token: [*member.process, member.brings] for member in self._members.values()},
+            "override": self._override.plain(),
+        }
+
+    # --- who comes and goes ---------------------------------------------------------------------------------------
+
+    def join(self, token: str, process: Process, now: int) -> None:
+        """A client said Hello: a new one, or one that is back."""
+        member = self._members.get(token)
+        if member is None:
+            member = self._members[token] = Member(token, process)
+        self._leave_line(member, now)
+        member.process, member.connected, member.ready, member.state = process, True, False, None
+        member.told_of.clear()
+        self._changed = True
+
+    def lose(self, token: str, now: int) -> None:
+        """Its connection is gone; whether its process is will be asked of `missing`."""
+        member = self._members.get(token)
+        if member is None:
+            return
+        self._leave_line(member, now)
+        member.connected = member.ready = False
+        self._news.pop(token, None)
+        # One that cannot be seen from here has only its connection to show that it lives.
+        if not member.process.is_visible or member.process.is_gone() or not self._holds_any(token):
+            self.dismiss(token, now)
+
+    def dismiss(self, token: str, now: int) -> None:
+        """It holds nothing more: its process is gone, or it said Bye."""
+        member = self._members.pop(token, None)
+        if member is None:
+            return
+        self._leave_line(member, now)
+        self._release(token, now)
+        if not self._members:
+            self._override = Override()
+        self._apply_limits(now)
+        self._changed = True
+
+    def missing(self) -> list[Member]:
+        """Members without a connection: look whether their processes still run."""
+        return [member for member in self._members.values() if not member.connected]
+
+    # --- what members say -----------------------------------------------------------------------------------------
+
+    def take(self, token: str, message: Message, now: int) -> None:
+        """Raises BadLine where nobody who follows the protocol says this."""
+        member = self._members[token]
+        match message:
+            case Ask() if member.ready and message.id not in member.waiting:
+                self._ask(member, message, now)
+            case Finish():
+                self._finish(member, message, now)
+            case Cancel(id=number):
+                self._cancel(member, number, now)
+            case Start(lease=lease):
+                self._start(member, lease, at=now, now=now)
+            case Where(id=number):
+                self._say_where(member, number, now)
+            case Ping():
+                self._tell(member, Pong())
+            case Brings():
+                self._take_limits(member, message, now)
+            case Holds() if not member.ready:
+                self._take_holds(member, message, now)
+            case Ready():
+                self._take_ready(member, now)
+            case _:
+                raise BadLine(f"a {type(message).__name__} out of place")
+
+    def _ask(self, member: Member, ask: Ask, now: int) -> None:
+        ticket = self._admission.ask(
+            now,
+            place=ask.place,
+            hold_seconds=UNLIMITED if ask.hold_seconds is None else ask.hold_seconds,
+            work_seconds=UNLIMITED if ask.work_seconds is None else ask.work_seconds,
+            attempt_seconds=ask.attempt_seconds,
+            owner=member.token,
+        )
+        member.waiting[ask.id] = ticket
+        self._askings[ticket] = (member, ask.id)
+        if ask.place is None:  # the newest: where it stands costs nothing to find out
+            self._say_where(member, ask.id, now)
+
+    def _cancel(self, member: Member, number: int, now: int) -> None:
+        """Where its grant is already on the way, the client will hand that back."""
+        ticket = member.waiting.pop(number, None)
+        if ticket is not None:
+            del self._askings[ticket]
+            self._admission.cancel(ticket, now)
+
+    def _finish(self, member: Member, finish: Finish, now: int) -> None:
+        try:
+            verdict = verdict_of(finish)
+        except ValueError as error:
+            raise BadLine("no verdict") from error
+        if self._owner(finish.lease) == member.token:
+            self._admission.finish(finish.lease, verdict, now)
+            self._changed = True
+        self._tell(member, Settled(finish.lease))
+
+    def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
+        if self._owner(lease) == member.token:
+            self._admission.start(lease, min(at, now))
+            self._reap_at = now
+            self._changed = True
+
+    def _say_where(self, member: Member, number: int, now: int) -> None:
+        ticket = member.waiting.get(number, 0)
+        standing = self._admission.standing(ticket, now)
+        if standing is not None:
+            place = self._admission.place_of(ticket)
+            told = Standing(number, place, standing.reason, standing.position, standing.estimated_wait_seconds)
+            self._standings.append((ticket, told))
+
+    def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
+        if brings.max_concurrent < 1 or brings.requests_per_minute <= 0:
+            raise BadLine("limits that no settings allow")
+        if brings.threshold < 1 or brings.timeout_seconds <= 0:
+            raise BadLine("limits that no settings allow")
+        if brings == member.brings:
+            return
+        member.brings = brings
+        other = next((each for each in self._members.values() if each.brings not in {None, brings}), None)
+        self._apply_limits(now)
+        if other is not None and other.brings is not None:
+            self._events.append(
+                ThrottleLimitsDiffer(
+                    pid=member.process.pid,
+                    limits=_in_words(brings),
+                    other_pid=other.process.pid,
+                    other_limits=_in_words(other.brings),
+                    in_force=f"{self._admission.limit} in flight, {self._admission.pacer.requests_per_minute:g}/min",
+                )
+            )
+        self._changed = True
+
+    def _take_holds(self, member: Member, holds: Holds, now: int) -> None:
+        owner = self._owner(holds.lease)
+        if owner == member.token:
+            member.told_of.add(holds.lease)
+            self._start(member, holds.lease, at=holds.at, now=now)  # said to a coordinator that died, perhaps
+        elif owner is None and not self._remembers and holds.at <= self._began:
+            # Granted before the snapshot was lost: believe it. What this coordinator granted it would know.
+            lease = Lease(
+                ticket=holds.place,
+                place=holds.place,
+                at=holds.at,
+                generation=-1,  # of a breaker that nobody remembers: its result decides nothing
+                probe=holds.probe,
+                check=holds.check,
+                attempt_ns=ns(holds.attempt_seconds),
+                owner=member.token,
+            )
+            self._admission.adopt(holds.lease, lease)
+            member.told_of.add(holds.lease)
+            self._reap_at = now
+            self._changed = True
+        else:
+            self._tell(member, Revoked(holds.lease))
+
+    def _take_ready(self, member: Member, now: int) -> None:
+        for number, lease in self._admission.leases().items():
+            if lease.owner == member.token and number not in member.told_of:
+                self._admission.finish(number, UNSENT, now)
+        member.told_of.clear()
+        member.ready = True
+        self._changed = True
+
+    # --- what operators say ---------------------------------------------------------------------------------------
+
+    def obey(self, command: Command, now: int) -> None:
+        """Raises BadLine for an order that does not exist."""
+        match command.verb:
+            case "show":
+                return
+            case "set":
+                self._override = self._override.changed(command)
+                self._apply_limits(now)
+            case "reset":
+                self._override = Override()
+                self._apply_limits(now)
+            case "pause":
+                seconds = UNTIL_RESUMED_SECONDS if command.seconds is None else command.seconds
+                self._admission.pause(seconds, now, reason="an operator's order")
+            case "resume":
+                self._admission.resume(now)
+            case "open":
+                self._admission.open_circuit(now)
+            case "close":
+                self._admission.close_circuit(now)
+            case _:
+                raise BadLine("no such order")
+        self._changed = self._announce = True
+
+    def status(self, now: int) -> dict[str, Any]:
+        """For an operator's eyes."""
+        admission, plain = self._admission, self._admission.snapshot()
+        leases = admission.leases().values()
+        retry_at = admission.breaker.wakes_at
+        return {
+            "max_concurrent": admission.limit,
+            "requests_per_minute": admission.pacer.requests_per_minute,
+            "set_by_command": self._override.plain(),
+            "in_flight": admission.in_flight,
+            "waiting": admission.waiting,
+            "blocked_by": admission.blocked_by(now),
+            "circuit": {
+                "state": str(admission.breaker.state),
+                "failures": admission.breaker.failures,
+                "threshold": admission.breaker.threshold,
+                "retry_in_s": None if retry_at is None else round(max(0.0, to_seconds(retry_at - now)), 3),
+            },
+            "paused_for_s": round(max(0.0, to_seconds(plain["pause"]["until"] - now)), 3),
+            "misconfigured": plain["pause"]["check_at"] is not None,
+            "processes": [
+                {
+                    "pid": member.process.pid,
+                    "brings": None if member.brings is None else member.brings._asdict(),
+                    "connected": member.connected,
+                    "waiting": len(member.waiting),
+                    "in_flight": sum(lease.owner == member.token for lease in leases),
+                }
+                for member in self._members.values()
+            ],
+        }
+
+    # --- the turn -------------------------------------------------------------------------------------------------
+
+    def turn(self, now: int) -> SharedTurn:
+        """Grant all that may start, and collect what is to be told."""
+        if self._gathering(now):
+            wake_at: int | None = self._gather_until
+        else:
+            self._end_gathering(now)
+            self._reap(now)
+            turn = self._admission.turn(now)
+            for grant in turn.grants:
+                self._tell_grant(grant)
+            for refusal in turn.refusals:
+                self._tell_refusal(refusal)
+            self._events += turn.events
+            moments = (turn.wake_at, self._reap_at)
+            wake_at = min((moment for moment in moments if moment is not None), default=None)
+        for ticket, standing in self._standings:
+            if ticket in self._askings:
+                self._tell(self._askings[ticket][0], standing)
+        self._standings.clear()
+        self._tell_state(now)
+        news, self._news = self._news, {}
+        events, self._events = self._events, []
+        changed, self._changed = self._changed, False
+        return SharedTurn(news, events, wake_at, changed)
+
+    def _gathering(self, now: int) -> bool:
+        if now >= self._gather_until:
+            return False
+        return not self._remembers or any(not member.ready for member in self._members.values())
+
+    def _end_gathering(self, now: int) -> None:
+        if not self._gather_until:
+            return
+        self._gather_until = 0
+        for member in self.missing():
+            if not self._holds_any(member.token):
+                self.dismiss(member.token, now)
+
+    def _reap(self, now: int) -> None:
+        if self._reap_at is None or now < self._reap_at:
+            return
+        self._reap_at = None
+        for number, lease in self._admission.leases().items():
+            end = lease.at + lease.attempt_ns + self._reap_after
+            if now < end:
+                self._reap_at = end if self._reap_at is None else min(end, self._reap_at)
+                continue
+            self._admission.finish(number, CANCELLED, now)
+            self._changed = True
+            member = self._members.get(lease.owner)
+            pid = 0 if member is None else member.process.pid
+            self._events.append(LeaseReaped(pid, round(to_seconds(now - lease.at), 3)))
+            if member is not None:
+                self._tell(member, Revoked(number))
+                if not member.connected and not self._holds_any(member.token):
+                    self.dismiss(member.token, now)
+
+    def _tell_grant(self, grant: Grant) -> None:
+        member, number = self._askings.pop(grant.ticket)
+        del member.waiting[number]
+        self._changed = True
+        held = self._admission.lease(grant.lease)
+        end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
+        self._reap_at = end if self._reap_at is None else min(end, self._reap_at)
+        waited = grant.waited
+        self._tell(
+            member,
+            Granted(
+                number,
+                grant.lease,
+                grant.place,
+                grant.at,
+                grant.write_by,
+                grant.generation,
+                grant.probe,
+                grant.check,
+                waited.slot,
+                waited.rate,
+                waited.circuit,
+                waited.server_pause,
+            ),
+        )
+
+    def _tell_refusal(self, refusal: Refusal) -> None:
+        member, number = self._askings.pop(refusal.ticket)
+        del member.waiting[number]
+        waited = refusal.waited
+        self._tell(
+            member,
+            Refused(
+                number,
+                refusal.out_of,
+                refusal.reason,
+                waited.slot,
+                waited.rate,
+                waited.circuit,
+                waited.server_pause,
+            ),
+        )
+
+    def _tell(self, member: Member, message: Message) -> None:
+        if member.connected:
+            self._news.setdefault(member.token, []).append(message)
+
+    def _tell_state(self, now: int) -> None:
+        """To whoever is told something anyway; to all when circuit, pause or limits have changed."""
+        admission = self._admission
+        blocked_by = admission.blocked_by(now)
+        held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
+        everybody = self._announce or held_by != self._held_by
+        self._announce, self._held_by = False, held_by or ""
+        if not everybody and not self._news:
+            return
+        state = State(
+            admission.in_flight,
+            admission.waiting,
+            admission.limit,
+            admission.pacer.requests_per_minute,
+            blocked_by,
+            str(admission.breaker.state),
+            admission.last_success,
+        )
+        for token in self._members if everybody else list(self._news):
+            member = self._members.get(token)
+            if member is not None and member.connected and member.state != state:
+                member.state = state
+                self._news.setdefault(token, []).insert(0, state)
+
+    # --- what both sides of it lean on ----------------------------------------------------------------------------
+
+    def _apply_limits(self, now: int) -> None:
+        brought = [member.brings for member in self._members.values() if member.brings is not None]
+        if not brought:
+            return
+        admission, override = self._admission, self._override
+        limit = override.max_concurrent or min(each.max_concurrent for each in brought)
+        rate = override.requests_per_minute or min(each.requests_per_minute for each in brought)
+        if (limit, rate) != (admission.limit, admission.pacer.requests_per_minute):
+            admission.set_limits(now, max_concurrent=limit, requests_per_minute=rate)
+            self._changed = self._announce = True
+        admission.breaker.threshold = min(each.threshold for each in brought)
+        admission.breaker.timeout_seconds = max(each.timeout_seconds for each in brought)
+
+    def _leave_line(self, member: Member, now: int) -> None:
+        for ticket in member.waiting.values():
+            del self._askings[ticket]
+            self._admission.cancel(ticket, now)
+        member.waiting.clear()
+
+    def _release(self, token: str, now: int) -> None:
+        for number, lease in self._admission.leases().items():
+            if lease.owner == token:
+                self._admission.finish(number, CANCELLED, now)
+        self._changed = True
+
+    def _owner(self, number: int) -> str | None:
+        lease = self._admission.lease(number)
+        return None if lease is None else lease.owner
+
+    def _holds_any(self, token: str) -> bool:
+        return any(lease.owner == token for lease in self._admission.leases().values())
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Limits set by an operator, until they are reset or everybody has left."""
+
+    max_concurrent: int | None = None
+    requests_per_minute: float | None = None
+
+    def changed(self, command: Command) -> Override:
+        limit = self.max_concurrent if command.max_concurrent is None else command.max_concurrent
+        rate = self.requests_per_minute if command.requests_per_minute is None else command.requests_per_minute
+        if (limit is not None and limit < 1) or (rate is not None and rate <= 0):
+            raise BadLine("limits that no settings allow")
+        return Override(limit, rate)
+
+    def plain(self) -> dict[str, Any]:
+        return {"max_concurrent": self.max_concurrent, "requests_per_minute": self.requests_per_minute}
+
+
+def _member_from(token: str, plain: list[Any], *, same_pids: bool) -> Member:
+    pid, started, brings = plain
+    process = Process(pid, started) if same_pids else Process(0, 0)
+    return Member(token, process, None if brings is None else Brings(*brings))
+
+
+def _in_words(brings: Brings) -> str:
+    return f"{brings.max_concurrent} in flight, {brings.requests_per_minute:g}/min"

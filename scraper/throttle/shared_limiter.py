@@ -1,0 +1,533 @@
+"""The throttle of one endpoint shared by all processes of this host, as one of them sees it.
+
+    async with SharedRateLimiter("http://localhost:8000/v1", run_dir=…, max_concurrent=2) as throttle:
+        async with throttle.admit() as permit:
+            ...
+
+It decides nothing: it asks the coordinator, keeps what must be told again to the next one (who waits at which place,
+which leases are held, which verdicts are not settled yet), and keeps the time of those who wait while nobody answers.
+
+| an asking      | joined                          | away                                  |
+|----------------|---------------------------------|---------------------------------------|
+| asked          | Ask                             | kept, asked on joining with its place |
+| granted        | held until its block is left    | –                                     |
+| cancelled      | Cancel, or Finish if granted    | forgotten                             |
+| its time over  | refused by the coordinator      | refused here                          |
+| away           | –                               | counts as held, not as working time   |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from scraper.events import (
+    Back,
+    Blocker,
+    Observe,
+    RateLimitAcquired,
+    RateLimitWaiting,
+    ThrottleDegraded,
+    ignore,
+)
+from scraper.throttle.admission import ATTEMPT_SECONDS, UNLIMITED
+from scraper.throttle.blocked_time import Waited
+from scraper.throttle.circuit_breaker import CircuitBreaker
+from scraper.throttle.coordinator import Coordinator
+from scraper.throttle.link import Link
+from scraper.throttle.nanoseconds import bounded_ns, ns, to_seconds
+from scraper.throttle.permit import TurnPermit
+from scraper.throttle.protocol import (
+    Ask,
+    BadLine,
+    Brings,
+    Cancel,
+    Finish,
+    Granted,
+    Holds,
+    Message,
+    Pong,
+    Ready,
+    Refused,
+    Revoked,
+    Settled,
+    Standing,
+    Start,
+    State,
+    Where,
+)
+from scraper.throttle.rate_limiter import WAITING_EVERY_SECONDS, Clock, loop_time
+from scraper.throttle.seam import LeaseLost, NotAdmitted
+from scraper.throttle.shared_admission import REAP_AFTER_SECONDS
+from scraper.throttle.turn import Grant, Refusal
+from scraper.throttle.verdict import UNSENT, Effect, Verdict
+from scraper.throttle.verdict_message import finish_of
+
+SILENT_SECONDS = 2.0
+"""A coordinator that has not answered for this long is called unreachable."""
+DEGRADED_EVERY_SECONDS = 30.0
+LATE_REFUSAL_SECONDS = 0.5
+"""How much later than a coordinator, who may not answer, an asking's time is ended here."""
+_WHAT = "throttle coordinator"
+
+Answer: TypeAlias = Grant | Refusal
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One waiter of this process."""
+
+    number: int
+    answer: asyncio.Future[Answer]
+    hold_until: int | None
+    work_seconds: float
+    attempt_seconds: float
+    place: int | None
+    since: int  # when the part of its wait began that nobody has booked yet
+    booked: Waited = field(default_factory=Waited)  # with coordinators that are no more, and away
+    said_at: int | None = None  # when its wait was announced last
+
+
+@dataclass(slots=True)
+class _Held:
+    """A granted lease, until its block is left."""
+
+    grant: Grant
+    attempt_seconds: float
+    at: int
+    permit: RevocablePermit | None = None
+
+
+class SharedRateLimiter:
+    """As `RateLimiter`, but over all processes of this host that share `run_dir`.
+
+    The limits are what this process brings; the strictest of all processes are in force. Of `breaker` only threshold
+    and timeout matter. For one event loop at a time; a forked child gets a connection of its own when it first asks.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        run_dir: Path,
+        max_concurrent: int = 2,
+        requests_per_minute: float = 20.0,
+        breaker: CircuitBreaker | None = None,
+        observe: Observe = ignore,
+        clock: Clock = loop_time,
+        silent_seconds: float = SILENT_SECONDS,
+        reap_after_seconds: float = REAP_AFTER_SECONDS,
+    ) -> None:
+        breaker = breaker or CircuitBreaker()
+        self._brings = Brings(max_concurrent, requests_per_minute, breaker.threshold, breaker.timeout_seconds)
+        _check(self._brings)
+        self._endpoint = endpoint
+        self._run_dir = run_dir
+        self._observe = observe
+        self._clock = clock
+        self._silent_seconds = silent_seconds
+        self._reap_after_seconds = reap_after_seconds
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        """As new: at first, and in a forked child, to whom nothing of its parent's belongs."""
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._asking: dict[int, _Asking] = {}
+        self._held: dict[int, _Held] = {}
+        self._unsettled: dict[int, Finish] = {}
+        self._state: State | None = None
+        self._own_success: int | None = None
+        self._count = 0
+        self._ticking: asyncio.TimerHandle | None = None
+        self._degraded_since: float | None = None
+        self._degraded_said: float = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Raises Misconfigured where RUN_DIR cannot be used."""
+        await self._linked().open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave; what is still held is given back."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        link, self._link = self._link, None
+        if link is not None and self._pid == os.getpid():
+            await link.close()
+
+    def _linked(self) -> Link:
+        if self._pid != os.getpid():
+            self._forget_everything()
+        if self._link is None:
+            coordinator = Coordinator(
+                self._endpoint,
+                run_dir=self._run_dir,
+                observe=self._observe,
+                clock=self._clock,
+                reap_after_seconds=self._reap_after_seconds,
+            )
+            self._link = Link(
+                self._endpoint,
+                run_dir=self._run_dir,
+                coordinator=coordinator,
+                clock=self._clock,
+                joined=self._introduce,
+                heard=self._hear,
+                left=self._part,
+            )
+        return self._link
+
+    # --- the seam -------------------------------------------------------------------------------------------------
+
+    def admit(
+        self,
+        *,
+        place: int | None = None,
+        hold_seconds: float = UNLIMITED,
+        work_seconds: float = UNLIMITED,
+        attempt_seconds: float = ATTEMPT_SECONDS,
+    ) -> RevocablePermit:
+        """Wait for a permit, as `seam.Throttle.admit` says. Cancelling leaves no trace.
+
+        The block of a permit may be ended by LeaseLost, see there.
+        """
+        return RevocablePermit(self, place, hold_seconds, work_seconds, attempt_seconds)
+
+    def set_limits(self, *, max_concurrent: int | None = None, requests_per_minute: float | None = None) -> None:
+        """Change what this process brings; nothing in flight is revoked."""
+        brings = self._brings
+        if max_concurrent is not None:
+            brings = brings._replace(max_concurrent=max_concurrent)
+        if requests_per_minute is not None:
+            brings = brings._replace(requests_per_minute=requests_per_minute)
+        _check(brings)
+        self._brings = brings
+        self._send(brings)
+
+    def succeeded_since(self, moment: float) -> bool:
+        """Whether any attempt of anybody has succeeded since `moment` (loop time), as far as it was told here."""
+        theirs = None if self._state is None else self._state.last_success
+        last = max((each for each in (theirs, self._own_success) if each is not None), default=None)
+        return last is not None and last >= ns(moment)
+
+    @property
+    def in_flight(self) -> int:
+        """Of all processes, as told last."""
+        return len(self._held) if self._state is None else self._state.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """In this process."""
+        return len(self._asking)
+
+    @property
+    def blocked_by(self) -> Blocker | None:
+        """What holds everybody back, as told last; a coordinator that does not answer counts as a pause."""
+        if self._link is None or not self._link.is_joined or self._state is None:
+            return "server_pause"
+        return self._state.blocked_by
+
+    def snapshot(self) -> dict[str, object]:
+        """The present state as plain values, as told last."""
+        shared: dict[str, Any] = {} if self._state is None else self._state._asdict()
+        joined = self._link is not None and self._link.is_joined
+        return {**shared, "joined": joined, "held_here": len(self._held), "waiting_here": len(self._asking)}
+
+    # --- what a permit asks for -----------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return ns(self._clock())
+
+    async def _wait_for(
+        self, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
+    ) -> Grant:
+        link = self._linked()
+        link.keep()
+        now, hold = self._now(), bounded_ns(hold_seconds)
+        self._count += 1
+        asking = self._asking[self._count] = _Asking(
+            number=self._count,
+            answer=asyncio.get_running_loop().create_future(),
+            hold_until=None if hold is None else now + hold,
+            work_seconds=work_seconds,
+            attempt_seconds=attempt_seconds,
+            place=place,
+            since=now,
+        )
+        if link.is_joined:
+            self._ask(asking, now)
+            if place is not None:
+                link.send(Where(asking.number))  # of a newcomer it is told unasked
+        self._tick_again()
+        try:
+            answer = await asking.answer
+        except asyncio.CancelledError:
+            self._forget(asking)
+            raise
+        if isinstance(answer, Refusal):
+            raise NotAdmitted(out_of=answer.out_of, reason=answer.reason, waited=answer.waited)
+        if asking.said_at is not None and self._state is not None:
+            waited_s = round(answer.waited.total, 3)
+            self._observe(RateLimitAcquired(waited_s, self._state.in_flight, self._state.limit))
+        return answer
+
+    def _forget(self, asking: _Asking) -> None:
+        """Cancelled in line, or in the very tick of its grant: as if it had never asked."""
+        answer = asking.answer.result() if asking.answer.done() and not asking.answer.cancelled() else None
+        if isinstance(answer, Grant):
+            self._give_back(answer.lease, UNSENT)
+        elif self._asking.pop(asking.number, None) is not None:
+            self._send(Cancel(asking.number))
+
+    def _give_back(self, lease: int, verdict: Verdict) -> None:
+        if self._held.pop(lease, None) is None:
+            return  # taken back already
+        if verdict.ending.effect is Effect.SUCCESS:
+            self._own_success = self._now()
+        self._finish(lease, verdict)
+
+    def _finish(self, lease: int, verdict: Verdict) -> None:
+        finish = self._unsettled[lease] = finish_of(lease, verdict)
+        self._send(finish)
+
+    def _start(self, lease: int) -> None:
+        held = self._held.get(lease)
+        if held is not None:
+            held.at = self._now()
+            self._send(Start(lease))
+
+    def _enter(self, lease: int, permit: RevocablePermit) -> None:
+        """Raises LeaseLost where it was taken back between grant and use."""
+        held = self._held.get(lease)
+        if held is None:
+            raise LeaseLost
+        held.permit = permit
+
+    # --- what is said to the coordinator --------------------------------------------------------------------------
+
+    def _send(self, message: Message) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def _ask(self, asking: _Asking, now: int) -> None:
+        booked = asking.booked
+        hold_left = None if asking.hold_until is None else to_seconds(asking.hold_until - now)
+        work_left = asking.work_seconds - booked.slot - booked.rate
+        asking.since = now
+        self._send(
+            Ask(
+                asking.number,
+                asking.place,
+                hold_left,
+                None if work_left == UNLIMITED else work_left,
+                asking.attempt_seconds,
+            )
+        )
+
+    def _introduce(self) -> None:
+        """To a coordinator that may know nothing of us."""
+        self._send(self._brings)
+        for lease, held in self._held.items():
+            grant = held.grant
+            self._send(
+                Holds(lease, grant.place, held.at, grant.generation, grant.probe, grant.check, held.attempt_seconds)
+            )
+        for finish in self._unsettled.values():
+            self._send(finish)
+        self._send(Ready())
+        now = self._now()
+        for asking in self._asking.values():  # in the order of asking; those who know their place bring it
+            self._book(asking, now, "server_pause")
+            self._ask(asking, now)
+
+    def _part(self) -> None:
+        """The coordinator is gone: what it knew of waits is lost, so book them to what was holding everybody."""
+        now, blocked_by = self._now(), None if self._state is None else self._state.blocked_by
+        for asking in self._asking.values():
+            self._book(asking, now, blocked_by or "rate")
+
+    def _book(self, asking: _Asking, now: int, reason: str) -> None:
+        before: float = getattr(asking.booked, reason)
+        asking.booked = replace(asking.booked, **{reason: before + to_seconds(now - asking.since)})
+        asking.since = now
+
+    # --- what it says ---------------------------------------------------------------------------------------------
+
+    def _hear(self, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Granted():
+                    self._hear_grant(message)
+                case Refused():
+                    self._hear_refusal(message)
+                case Standing():
+                    self._hear_standing(message)
+                case State():
+                    self._state = message
+                case Settled(lease=lease):
+                    self._unsettled.pop(lease, None)
+                case Revoked(lease=lease):
+                    self._hear_revoked(lease)
+                case Pong():
+                    pass
+                case _:
+                    raise BadLine(f"a {type(message).__name__} out of place")
+        self._recover()
+
+    def _hear_grant(self, granted: Granted) -> None:
+        asking = self._asking.pop(granted.id, None)
+        if asking is None or asking.answer.done():
+            self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way
+            return
+        waited = _added(asking.booked, granted)
+        grant = Grant(
+            ticket=granted.id,
+            lease=granted.lease,
+            place=granted.place,
+            at=granted.at,
+            write_by=granted.write_by,
+            generation=granted.generation,
+            probe=granted.probe,
+            check=granted.check,
+            waited=waited,
+        )
+        self._held[granted.lease] = _Held(grant, asking.attempt_seconds, grant.at)
+        asking.answer.set_result(grant)
+
+    def _hear_refusal(self, refused: Refused) -> None:
+        asking = self._asking.pop(refused.id, None)
+        if asking is not None and not asking.answer.done():
+            waited = _added(asking.booked, refused)
+            asking.answer.set_result(Refusal(refused.id, refused.out_of, refused.reason, waited))
+
+    def _hear_standing(self, standing: Standing) -> None:
+        asking = self._asking.get(standing.id)
+        if asking is None:
+            return
+        asking.place, asking.said_at = standing.place, self._now()
+        self._observe(
+            RateLimitWaiting(
+                reason=standing.reason,
+                position=standing.position,
+                estimated_wait_s=standing.estimated_wait_seconds,
+                in_flight=0 if self._state is None else self._state.in_flight,
+                limit=self._brings.max_concurrent if self._state is None else self._state.limit,
+            )
+        )
+
+    def _hear_revoked(self, lease: int) -> None:
+        held = self._held.pop(lease, None)
+        if held is not None and held.permit is not None:
+            held.permit.revoke()
+
+    # --- the time of those who wait -------------------------------------------------------------------------------
+
+    def _tick_again(self) -> None:
+        if self._ticking is None and self._asking:
+            every = self._silent_seconds / 2
+            self._ticking = asyncio.get_running_loop().call_later(every, self._tick)
+
+    def _tick(self) -> None:
+        """While somebody waits: end waits nobody else ends, ask for signs of life, and say that there are none."""
+        self._ticking = None
+        link, now = self._linked(), self._now()
+        for asking in list(self._asking.values()):
+            self._end_if_over(asking, now, joined=link.is_joined)
+            if asking.said_at is not None and now - asking.said_at >= ns(WAITING_EVERY_SECONDS):
+                asking.said_at = now
+                link.send(Where(asking.number))
+        link.ask_for_a_sign()
+        silent = link.silent_seconds()
+        if silent >= self._silent_seconds:
+            self._say_degraded(link, silent)
+        self._tick_again()
+
+    def _end_if_over(self, asking: _Asking, now: int, *, joined: bool) -> None:
+        patience = ns(LATE_REFUSAL_SECONDS) if joined else 0
+        if asking.hold_until is None or now < asking.hold_until + patience or asking.answer.done():
+            return
+        del self._asking[asking.number]
+        self._send(Cancel(asking.number))
+        reason = self.blocked_by or "server_pause"
+        self._book(asking, now, reason)
+        asking.answer.set_result(Refusal(asking.number, "hold", reason, asking.booked))
+
+    def _say_degraded(self, link: Link, silent: float) -> None:
+        now = self._clock()
+        if self._degraded_since is None:
+            self._degraded_since = now - silent
+        elif now - self._degraded_said < DEGRADED_EVERY_SECONDS:
+            return
+        self._degraded_said = now
+        error = link.trouble or "it does not answer"
+        self._observe(ThrottleDegraded(link.host_pid(), round(silent, 3), error, len(self._asking)))
+
+    def _recover(self) -> None:
+        if self._degraded_since is not None:
+            self._observe(Back(_WHAT, round(self._clock() - self._degraded_since, 3)))
+            self._degraded_since = None
+
+
+class RevocablePermit(TurnPermit):
+    """A permit that can be taken back: that cancels its block, which then raises LeaseLost."""
+
+    def __init__(
+        self,
+        limiter: SharedRateLimiter,
+        place: int | None,
+        hold_seconds: float,
+        work_seconds: float,
+        attempt_seconds: float,
+    ) -> None:
+        super().__init__(limiter, place, hold_seconds, work_seconds, attempt_seconds)
+        self._shared = limiter
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._revoked = False
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+        self._shared._enter(self._grant.lease, self)  # noqa: SLF001 - the two halves of one thing
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if not self._revoked or self._task is None:
+            return
+        # As asyncio.timeout does: our own cancellation becomes an error, anybody else's stays what it is.
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise LeaseLost from error
+
+    def revoke(self) -> None:
+        self._revoked = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _added(booked: Waited, told: Granted | Refused) -> Waited:
+    return Waited(
+        slot=booked.slot + told.slot,
+        rate=booked.rate + told.rate,
+        circuit=booked.circuit + told.circuit,
+        server_pause=booked.server_pause + told.server_pause,
+    )
+
+
+def _check(brings: Brings) -> None:
+    if brings.max_concurrent < 1 or not brings.requests_per_minute > 0:
+        raise ValueError(f"max_concurrent must be >= 1 and requests_per_minute > 0, not {brings}")

@@ -1,0 +1,111 @@
+"""One Unix socket between a client and the coordinator: lines in, lines out, all messages of one moment in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from scraper.throttle.processes import Process, keep_from_children, peer_of
+from scraper.throttle.protocol import LONGEST_LINE, MESSAGES_PER_LINE, BadLine, Message, decode, encode
+
+LONGEST_BACKLOG = 8 << 20
+"""Bytes waiting for a peer that does not read, being stopped: it is hung up on, and tells all again when back."""
+
+
+class Wire(asyncio.Protocol):
+    """`heard` gets what each line held, `closed` comes once and last. A BadLine, here or from `heard`, hangs up."""
+
+    def __init__(
+        self,
+        *,
+        heard: Callable[[Wire, list[Message]], None],
+        closed: Callable[[Wire], None],
+        opened: Callable[[Wire], None] | None = None,
+    ) -> None:
+        self._heard = heard
+        self._closed = closed
+        self._opened = opened
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._parts = b""
+        self._unsent: list[Message] = []
+        self._flushing: asyncio.Handle | None = None
+        self.peer = Process(0, 0)
+        self.lost = asyncio.get_running_loop().create_future()
+
+    # --- for its owner --------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Goes out at the end of this loop turn, together with all others of it."""
+        self._unsent.append(message)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send now what was said so far."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        self.write([])
+
+    def write(self, messages: list[Message]) -> None:
+        """Send these now, after all that was said before."""
+        if self._unsent:
+            messages, self._unsent = [*self._unsent, *messages], []
+        if self._transport is None or self._transport.is_closing():
+            return
+        for first in range(0, len(messages), MESSAGES_PER_LINE):
+            self._transport.write(encode(messages[first : first + MESSAGES_PER_LINE]))
+        if self._transport.get_write_buffer_size() > LONGEST_BACKLOG:
+            self._transport.abort()
+
+    def hang_up(self) -> None:
+        """Close when all that was said is sent."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    # --- for asyncio ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        connected = transport.get_extra_info("socket")
+        self._socket = connected
+        keep_from_children(self)
+        self.peer, user = peer_of(connected)
+        if user not in {os.geteuid(), 0}:  # the folder's mode should have kept it out
+            transport.abort()
+        if self._opened is not None:
+            self._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._parts = (self._parts + data).split(b"\n")
+        if len(self._parts) > LONGEST_LINE:
+            lines = [b""]  # no line at all: refused below
+        for line in lines:
+            if self._transport is None or self._transport.is_closing():
+                return
+            try:
+                self._heard(self, decode(line))
+            except BadLine:
+                self._transport.abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._transport = self._socket = None
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self._closed(self)
