@@ -8,10 +8,10 @@ costs no more than taking one of a thousand. Depths are kept by triggers, never 
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 from scraper.errors import Misconfigured, ScraperError, Unavailable
+from scraper.write_ahead import use_write_ahead_log
 
 SCHEMA_VERSION = 1
 
@@ -101,7 +101,8 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         raise opening_error(path, error) from error
     try:
         _check_version(path, connection)
-        _write_ahead(path, connection, busy_seconds=busy_seconds)
+        if not use_write_ahead_log(connection, busy_seconds=busy_seconds):
+            raise _misconfigured(path, "its file system has no shared memory for a write-ahead log")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk there
         connection.execute("PRAGMA secure_delete = OFF")  # some builds overwrite what they delete: twice the writing
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -147,22 +148,6 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> None:
             f"the queue in {path} was written by a newer scraper (queue version {row[0]}, this one knows "
             f"{SCHEMA_VERSION}). Upgrade scraper, or set BROKER_URL=sqlite:///PATH to another file; nothing was changed"
         )
-
-
-def _write_ahead(path: Path, connection: sqlite3.Connection, *, busy_seconds: float) -> None:
-    """Switch to write-ahead logging. While several processes do so at once SQLite answers "locked" without waiting."""
-    give_up = time.monotonic() + busy_seconds
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(0.02)
-            continue
-        if mode != "wal":
-            raise _misconfigured(path, f"its file system does not allow write-ahead logging (journal mode {mode})")
-        return
 
 
 def _create(connection: sqlite3.Connection) -> None:

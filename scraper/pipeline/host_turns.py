@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from scraper.errors import Misconfigured
+from scraper.write_ahead import use_write_ahead_log
 
 MAX_PUSH_SECONDS = 3600.0
 """The longest a site's Retry-After keeps everyone away; longer ones are asked again after an hour."""
@@ -55,7 +56,7 @@ class HostTurns:
             raise Misconfigured(f"RUN_DIR: the table of host turns {path} cannot be used: {error}") from error
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        use_write_ahead_log(self._db, busy_seconds=BUSY_SECONDS)  # without one it is slower and as right
         self._db.execute("PRAGMA synchronous = OFF")  # worth nothing after a power cut: a reboot voids every row
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS host_turns ("

@@ -8,11 +8,11 @@ rows takes longer than that. Whoever deletes rows, by SQL too, leaves nothing be
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 from scraper.errors import Misconfigured, Unavailable
 from scraper.store.sqlite_thread import primary_code, unavailable
+from scraper.write_ahead import use_write_ahead_log
 
 SCHEMA_VERSION = 1
 
@@ -97,7 +97,7 @@ def open_database(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.C
     try:
         connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=64)
         try:
-            _use_write_ahead_log(connection, path, deadline=time.monotonic() + busy_seconds)
+            _write_ahead(connection, path, busy_seconds=busy_seconds)
             connection.execute("PRAGMA synchronous = FULL")
             _prepare_tables(connection, path)
         except BaseException:
@@ -118,18 +118,8 @@ def _check_place(path: Path, *, create: bool) -> None:
         raise Misconfigured(f"RESULTS_URL: {fix}") from error
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection, path: Path, *, deadline: float) -> None:
-    """The switch is made once per file; SQLite does not wait its turn when two processes make it together."""
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-            continue
-        if mode == "wal":
-            return
+def _write_ahead(connection: sqlite3.Connection, path: Path, *, busy_seconds: float) -> None:
+    if not use_write_ahead_log(connection, busy_seconds=busy_seconds):
         fix = "its file system has no shared memory for a write-ahead log; put it on a local disk"
         raise Misconfigured(f"RESULTS_URL: {path}: {fix}")
 

@@ -71,7 +71,7 @@ async def test_every_page_ends_as_one_result_or_parked_with_its_reason(tmp_path,
         service = Service(
             tmp_path,
             broker_url=broker_url,
-            VLLM_BASE_URL=f"{model.base_url}/v1",
+            VLLM_BASE_URL=model.base_url,
             ALLOW_PRIVATE_ADDRESSES="on",
             FETCH_DELAY=0,
             WORKERS=2,
