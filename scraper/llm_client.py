@@ -172,6 +172,7 @@ class LLMClient:
         work_left = call.deadline.work_left(now=_now())
         if work_left <= 0:
             self._out_of_time(call)
+        request = self._request(call)  # before the turn: from its grant to its first byte nothing takes time
         call.trace.enter("wait_slot")
         admit = self._throttle.admit(
             place=call.place,
@@ -183,7 +184,7 @@ class LLMClient:
             async with admit as permit:
                 call.place = permit.place
                 _book(call, permit.waited)
-                ended = await self._questions_first(call, permit) or await self._send(call, permit)
+                ended = await self._questions_first(call, permit) or await self._send(call, permit, request)
                 permit.report(ended.verdict)
         except NotAdmitted as error:
             _book(call, error.waited)
@@ -216,12 +217,12 @@ class LLMClient:
             return Attempt(Verdict(Ending.UNHEALTHY), error="the model server is not well (GET /health)")
         return None
 
-    async def _send(self, call: _Call, permit: Permit) -> Attempt:
-        request = self._request(call)
+    async def _send(self, call: _Call, permit: Permit, request: httpx.Request) -> Attempt:
         work_left = call.deadline.work_left(now=_now())
         if work_left <= 0:
             return Attempt(UNSENT)
         if permit.probe or permit.check:
+            request = self._request(call)  # the server may have another model by now
             permit.start()
         elif permit.too_late():
             return Attempt(UNSENT)
