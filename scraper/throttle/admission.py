@@ -260,7 +260,7 @@ class Admission:
         self.last_success = snapshot["last_success"]
         self._pause.restore(snapshot["pause"])
         self._count = max(self._count, snapshot["count"])
-        self._leases = {int(lease): Lease(**held) for lease, held in snapshot["leases"].items()}
+        self._leases = {int(lease): Lease(*held) for lease, held in snapshot["leases"].items()}
 
     # --- for a host that takes over from another ------------------------------------------------------------------
 

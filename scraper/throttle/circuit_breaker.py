@@ -17,7 +17,7 @@ Pure: time is an argument (integer nanoseconds), what happened is returned as an
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -159,7 +159,7 @@ class CircuitBreaker:
         return CircuitClosed(self.generation, round((now - self._memory.opened_at) / SECOND, 3))
 
     def snapshot(self) -> dict[str, Any]:
-        return asdict(self._memory)
+        return {name: getattr(self._memory, name) for name in self._memory.__slots__}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self._memory = _Memory(**{**snapshot, "state": CircuitState(snapshot["state"])})

@@ -29,7 +29,7 @@ from scraper.throttle.protocol import VERSION, BadLine, Bye, Command, Hello, Mes
 from scraper.throttle.rate_limiter import Clock, loop_time
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.shared_admission import REAP_AFTER_SECONDS, SharedAdmission
-from scraper.throttle.snapshot_file import Unusable, read_snapshot, write_snapshot
+from scraper.throttle.snapshot_file import SnapshotFile, Unusable
 from scraper.throttle.wire import Wire
 
 STAND_BY_SECONDS = 0.5
@@ -140,6 +140,7 @@ class _Office:
         self._boot = boot
         self._pids = pids
         self._shared = SharedAdmission()
+        self._memory: SnapshotFile | None = None
         self._listening: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._wires: set[Wire] = set()
@@ -147,7 +148,6 @@ class _Office:
         self._tokens: dict[Wire, str] = {}  # "" for an operator
         self._leaving: set[Wire] = set()
         self._reports: list[tuple[Wire, Report]] = []
-        self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at: int | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -159,8 +159,9 @@ class _Office:
     def remember(self, shared: SharedAdmission, host_before: int) -> str:
         """Take over what is known, write it down as ours, and say where it is from. Raises OSError."""
         now = self._now()
+        self._memory = SnapshotFile(self._place.state, boot=self._boot)
         try:
-            content = read_snapshot(self._place.state, boot=self._boot)
+            content = self._memory.read()
             shared.restore(content, now, same_pids=content.get("pids") == self._pids)
             before = f"process {host_before}"
         except Unusable as why:
@@ -188,7 +189,7 @@ class _Office:
     def close(self) -> None:
         """Hang up on everybody and free the seat."""
         self.is_open = False
-        for timer in (self._soon, self._timer, self._looking, self._guarding):
+        for timer in (self._timer, self._looking, self._guarding):
             if timer is not None:
                 timer.cancel()
         if self._server is not None:
@@ -197,6 +198,8 @@ class _Office:
             self._listening.close()
         for wire in self._wires:
             wire.abort()
+        if self._memory is not None:
+            self._memory.close()
         if self._seat.is_valid():
             self._place.socket.unlink(missing_ok=True)
         self._seat.leave()
@@ -209,7 +212,7 @@ class _Office:
 
     def _guard(self) -> None:
         """Others must find this lock and this socket; a cleaner of old files may have been here."""
-        if not (self._seat.is_valid() and self._place.socket.exists()):
+        if not (self._seat.is_valid() and self._place.socket.exists() and self._place.state.exists()):
             self.close()
             return
         self._seat.refresh()
@@ -233,8 +236,7 @@ class _Office:
             for message in messages:
                 self._take(wire, message, now)
         finally:
-            if self._soon is None:
-                self._soon = asyncio.get_running_loop().call_soon(self._take_turn)
+            self._take_turn()
 
     def _take(self, wire: Wire, message: Message, now: int) -> None:
         token = self._tokens.get(wire)
@@ -302,9 +304,6 @@ class _Office:
 
     def _take_turn(self, not_before: int = 0) -> None:
         """Decide, write down, tell. `not_before`: a timer's moment, early by its rounding."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
         if not self.is_open:
             return
         turn = self._shared.turn(max(self._now(), not_before))
@@ -331,9 +330,9 @@ class _Office:
             wire.hang_up()
 
     def _write_down(self) -> None:
-        if not self._seat.is_valid():
+        if self._memory is None or not self._seat.is_valid():
             raise OSError(errno.ESTALE, "the lock was removed")
-        write_snapshot(self._place.state, {"pids": self._pids, **self._shared.snapshot()}, boot=self._boot)
+        self._memory.write({"pids": self._pids, **self._shared.snapshot()})
 
     def _wake_at(self, moment: int | None) -> None:
         if moment == self._wakes_at and self._timer is not None:

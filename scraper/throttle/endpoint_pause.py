@@ -8,7 +8,7 @@ checker that goes away hands its place to the next waiter.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from scraper.events import EndpointMisconfigured, EndpointPaused, Event
@@ -84,7 +84,7 @@ class EndpointPause:
         return None
 
     def snapshot(self) -> dict[str, Any]:
-        return asdict(self._memory)
+        return {name: getattr(self._memory, name) for name in self._memory.__slots__}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         self._memory = _Memory(**snapshot)

@@ -25,6 +25,8 @@ from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.wire import Wire
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.01, 0.25
+STEADY_SECONDS = 1.0
+"""A connection that lasted this long was no misunderstanding."""
 REFUSED_DELAY_SECONDS = 1.0
 CLOSING_SECONDS = 1.0
 """How long a closing client waits until its last words are written down."""
@@ -61,12 +63,13 @@ class Link:
         self._silent_since: float | None = clock()  # waiting for a sign of life since
 
     async def open(self) -> None:
-        """Raises Misconfigured where RUN_DIR cannot be used."""
+        """Stay connected from now on. Raises Misconfigured where RUN_DIR cannot be used."""
+        if self._keeper is not None:
+            return
         await self._coordinator.try_to_host()
-        self.keep()
+        self._keep()
 
-    def keep(self) -> None:
-        """Stay connected from now on."""
+    def _keep(self) -> None:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep_connected(), name="throttle link")
 
@@ -113,9 +116,8 @@ class Link:
         delay = FIRST_DELAY_SECONDS
         try:
             while True:
-                was_joined = await self._connect_once()
-                if was_joined:
-                    delay = FIRST_DELAY_SECONDS  # the lock may be free already: look at once
+                if await self._connect_once() >= STEADY_SECONDS:
+                    delay = FIRST_DELAY_SECONDS  # its host has died, and the lock may be free already: look at once
                     continue
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY_SECONDS)
@@ -125,17 +127,17 @@ class Link:
                     self._wire.hang_up()
                 self._coordinator.drop()
 
-    async def _connect_once(self) -> bool:
-        """Host if nobody does, connect, and stay until the connection is lost. Whether it was ever joined."""
+    async def _connect_once(self) -> float:
+        """Host if nobody does, connect, and stay until the connection is lost. How long it was, in seconds."""
         try:
             await self._coordinator.try_to_host()
         except Misconfigured as error:
             self.trouble = str(error)
             await asyncio.sleep(REFUSED_DELAY_SECONDS)
-            return False
+            return 0.0
         wire = await self._connect()
         if wire is None:
-            return False
+            return 0.0
         self._wire = wire
         self._said_hello = ns(self._clock())
         wire.send(Hello(VERSION, self._token, self._said_hello))
@@ -144,10 +146,11 @@ class Link:
         was_joined, self.is_joined, self._wire = self.is_joined, False, None
         if self._silent_since is None:
             self._silent_since = self._clock()
-        if was_joined:
-            self.trouble = "the connection was lost"
-            self._left()
-        return was_joined
+        if not was_joined:
+            return 0.0
+        self.trouble = "the connection was lost"
+        self._left()
+        return self._clock() - to_seconds(self._said_hello)
 
     async def _connect(self) -> Wire | None:
         connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

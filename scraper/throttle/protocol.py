@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from math import isfinite
 from types import UnionType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -23,7 +22,10 @@ from scraper.throttle.turn import OutOf
 VERSION = 1
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
-_LARGEST_INT = 1 << 63
+_LARGEST = 1 << 63
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # made once: dumps makes it each time
 
 
 class BadLine(ValueError):
@@ -154,6 +156,8 @@ class Standing(NamedTuple):
     reason: Blocker
     position: int
     estimated_wait_seconds: float
+    in_flight: int
+    limit: int
 
 
 class Settled(NamedTuple):
@@ -216,17 +220,26 @@ def _message(found: Any) -> Message:
     if type(found) is not list or not found or type(found[0]) is not str:
         raise BadLine("not a message")
     tag, *fields = found
-    kind, allowed = _KINDS.get(tag, (None, ()))
-    if kind is None or len(fields) != len(allowed):
-        raise BadLine("an unknown message")
-    for value, types in zip(fields, allowed, strict=True):
-        of_type = type(value)
-        if of_type not in types:
-            raise BadLine("a field of the wrong type")
-        if (of_type is float and not isfinite(value)) or (of_type is int and not -_LARGEST_INT < value < _LARGEST_INT):
+    types = tuple(map(type, fields))
+    known = _SEEN.get((tag, types)) or _look_up(tag, types)
+    kind, numbers = known
+    for index in numbers:
+        if not -_LARGEST < fields[index] < _LARGEST:
             raise BadLine("a number out of bounds")
     message: Message = kind(*fields)
     return message
+
+
+def _look_up(tag: str, types: tuple[type, ...]) -> tuple[Any, tuple[int, ...]]:
+    """The kind of message with such fields, and which of them are numbers."""
+    kind, allowed = _KINDS.get(tag, (None, ()))
+    if kind is None or len(types) != len(allowed):
+        raise BadLine("an unknown message")
+    if not all(found in each for found, each in zip(types, allowed, strict=True)):
+        raise BadLine("a field of the wrong type")
+    known = kind, tuple(index for index, found in enumerate(types) if found in {int, float})
+    _SEEN[tag, types] = known  # there are few ways to be right
+    return known
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -247,4 +260,5 @@ _KINDS: dict[str, tuple[Any, tuple[frozenset[type], ...]]] = {
     kind.__name__.lower(): (kind, tuple(_allowed(hint) for hint in get_type_hints(kind).values()))
     for kind in get_args(Message)
 }
+_SEEN: dict[tuple[str, tuple[type, ...]], tuple[Any, tuple[int, ...]]] = {}
 _TAGS: dict[type, str] = {kind: tag for tag, (kind, _) in _KINDS.items()}

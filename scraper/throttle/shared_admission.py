@@ -57,6 +57,8 @@ GATHER_SECONDS = 1.0
 """How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
 REAP_AFTER_SECONDS = 30.0
 """A lease is reaped this long after its attempt must have timed out."""
+STANDINGS_SECONDS = 0.05
+"""How much later than asked a waiter may be told where it stands."""
 UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
 
 
@@ -98,9 +100,12 @@ class SharedAdmission:
         self._remembers = True
         self._gather_until = 0
         self._news: dict[str, list[Message]] = {}
+        self._settled: list[tuple[str, int]] = []  # judged, but not written down yet
         self._standings: list[tuple[int, Standing]] = []
+        self._standings_at: int | None = None
         self._events: list[Event] = []
         self._changed = False
+        self._answered: set[str] = set()
         self._announce = False  # everybody is to be told the state
         self._held_by = ""
 
@@ -238,9 +243,11 @@ class SharedAdmission:
         except ValueError as error:
             raise BadLine("no verdict") from error
         if self._owner(finish.lease) == member.token:
+            failures = self._admission.breaker.failures
             self._admission.finish(finish.lease, verdict, now)
-            self._changed = True
-        self._tell(member, Settled(finish.lease))
+            # Anything else its client tells again if this host dies before it next writes down a grant.
+            self._changed |= self._admission.breaker.failures != failures
+        self._settled.append((member.token, finish.lease))
 
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
@@ -253,7 +260,15 @@ class SharedAdmission:
         standing = self._admission.standing(ticket, now)
         if standing is not None:
             place = self._admission.place_of(ticket)
-            told = Standing(number, place, standing.reason, standing.position, standing.estimated_wait_seconds)
+            told = Standing(
+                number,
+                place,
+                standing.reason,
+                standing.position,
+                standing.estimated_wait_seconds,
+                self._admission.in_flight,
+                self._admission.limit,
+            )
             self._standings.append((ticket, told))
 
     def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
@@ -385,14 +400,13 @@ class SharedAdmission:
             self._events += turn.events
             moments = (turn.wake_at, self._reap_at)
             wake_at = min((moment for moment in moments if moment is not None), default=None)
-        for ticket, standing in self._standings:
-            if ticket in self._askings:
-                self._tell(self._askings[ticket][0], standing)
-        self._standings.clear()
+        wake_at = self._tell_standings(now, wake_at)
+        events, self._events = self._events, []
+        changed, self._changed = self._changed or bool(events), False
+        if changed:
+            self._tell_settled()
         self._tell_state(now)
         news, self._news = self._news, {}
-        events, self._events = self._events, []
-        changed, self._changed = self._changed, False
         return SharedTurn(news, events, wake_at, changed)
 
     def _gathering(self, now: int) -> bool:
@@ -430,6 +444,7 @@ class SharedAdmission:
     def _tell_grant(self, grant: Grant) -> None:
         member, number = self._askings.pop(grant.ticket)
         del member.waiting[number]
+        self._answered.add(member.token)
         self._changed = True
         held = self._admission.lease(grant.lease)
         end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
@@ -456,6 +471,7 @@ class SharedAdmission:
     def _tell_refusal(self, refusal: Refusal) -> None:
         member, number = self._askings.pop(refusal.ticket)
         del member.waiting[number]
+        self._answered.add(member.token)
         waited = refusal.waited
         self._tell(
             member,
@@ -470,18 +486,48 @@ class SharedAdmission:
             ),
         )
 
+    def _tell_standings(self, now: int, wake_at: int | None) -> int | None:
+        """Together with the next grant to the same member, or a little later: a message of its own costs more."""
+        if not self._standings:
+            return wake_at
+        if self._standings_at is None:
+            self._standings_at = now + ns(STANDINGS_SECONDS)
+        due = now >= self._standings_at
+        later: list[tuple[int, Standing]] = []
+        for ticket, standing in self._standings:
+            if ticket not in self._askings:
+                continue  # granted meanwhile, and told so
+            member = self._askings[ticket][0]
+            if due or member.token in self._news:
+                self._tell(member, standing)
+            else:
+                later.append((ticket, standing))
+        self._standings = later
+        if not later:
+            self._standings_at = None
+            return wake_at
+        return self._standings_at if wake_at is None else min(wake_at, self._standings_at)
+
+    def _tell_settled(self) -> None:
+        for token, lease in self._settled:
+            member = self._members.get(token)
+            if member is not None:
+                self._tell(member, Settled(lease))
+        self._settled.clear()
+
     def _tell(self, member: Member, message: Message) -> None:
         if member.connected:
             self._news.setdefault(member.token, []).append(message)
 
     def _tell_state(self, now: int) -> None:
-        """To whoever is told something anyway; to all when circuit, pause or limits have changed."""
+        """To whoever was granted or refused; to all when circuit, pause or limits have changed."""
         admission = self._admission
         blocked_by = admission.blocked_by(now)
         held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
         everybody = self._announce or held_by != self._held_by
         self._announce, self._held_by = False, held_by or ""
-        if not everybody and not self._news:
+        told, self._answered = self._answered, set()
+        if not everybody and not told:
             return
         state = State(
             admission.in_flight,
@@ -492,7 +538,7 @@ class SharedAdmission:
             str(admission.breaker.state),
             admission.last_success,
         )
-        for token in self._members if everybody else list(self._news):
+        for token in self._members if everybody else told:
             member = self._members.get(token)
             if member is not None and member.connected and member.state != state:
                 member.state = state

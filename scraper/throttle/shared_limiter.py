@@ -72,6 +72,7 @@ SILENT_SECONDS = 2.0
 DEGRADED_EVERY_SECONDS = 30.0
 LATE_REFUSAL_SECONDS = 0.5
 """How much later than a coordinator, who may not answer, an asking's time is ended here."""
+LONGEST_ATTEMPT_SECONDS = 24 * 3600.0
 _WHAT = "throttle coordinator"
 
 Answer: TypeAlias = Grant | Refusal
@@ -158,10 +159,12 @@ class SharedRateLimiter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Leave; what is still held is given back."""
+        """Leave; what is still held is given back, and who still waits is refused."""
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
+        for asking in list(self._asking.values()):
+            self._refuse_here(asking, self._now())
         link, self._link = self._link, None
         if link is not None and self._pid == os.getpid():
             await link.close()
@@ -253,7 +256,7 @@ class SharedRateLimiter:
         self, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
     ) -> Grant:
         link = self._linked()
-        link.keep()
+        await link.open()
         now, hold = self._now(), bounded_ns(hold_seconds)
         self._count += 1
         asking = self._asking[self._count] = _Asking(
@@ -261,7 +264,7 @@ class SharedRateLimiter:
             answer=asyncio.get_running_loop().create_future(),
             hold_until=None if hold is None else now + hold,
             work_seconds=work_seconds,
-            attempt_seconds=attempt_seconds,
+            attempt_seconds=min(attempt_seconds, LONGEST_ATTEMPT_SECONDS),
             place=place,
             since=now,
         )
@@ -421,8 +424,8 @@ class SharedRateLimiter:
                 reason=standing.reason,
                 position=standing.position,
                 estimated_wait_s=standing.estimated_wait_seconds,
-                in_flight=0 if self._state is None else self._state.in_flight,
-                limit=self._brings.max_concurrent if self._state is None else self._state.limit,
+                in_flight=standing.in_flight,
+                limit=standing.limit,
             )
         )
 
@@ -455,7 +458,11 @@ class SharedRateLimiter:
 
     def _end_if_over(self, asking: _Asking, now: int, *, joined: bool) -> None:
         patience = ns(LATE_REFUSAL_SECONDS) if joined else 0
-        if asking.hold_until is None or now < asking.hold_until + patience or asking.answer.done():
+        if asking.hold_until is not None and now >= asking.hold_until + patience:
+            self._refuse_here(asking, now)
+
+    def _refuse_here(self, asking: _Asking, now: int) -> None:
+        if asking.answer.done():
             return
         del self._asking[asking.number]
         self._send(Cancel(asking.number))

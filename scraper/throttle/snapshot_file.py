@@ -1,55 +1,87 @@
-"""The coordinator's memory on disk: one small JSON file, replaced whole, checked when read.
+"""The coordinator's memory on disk: two places in one file, written in turn, each checked when read.
 
-It has to outlive a process, not the machine (a reboot voids the clock it speaks of), so nothing is synced to disk.
+A write that its process did not survive spoils one place and leaves the other, which holds what was known before: the
+guarantee of «write beside it and rename», at a twentieth of its cost, because every grant is preceded by a write. It
+has to outlive a process, not the machine (a reboot voids the clock it speaks of), so nothing is synced to disk.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from scraper.throttle.processes import keep_from_children
+
 FORMAT = 1
-_LARGEST_BYTES = 8 << 20
+PLACE_BYTES = 1 << 20
+"""Room for each; 1,024 leases of 256 processes need a fifth of it. What is not written takes no room on disk."""
+_HEAD = b"%08x %016x %08x\n"  # checksum of the rest, number of the write, bytes of the body
+_HEAD_BYTES = 35
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # made once: dumps makes it each time
 
 
 class Unusable(Exception):
     """There is no snapshot to go by; the message says why."""
 
 
-def write_snapshot(path: Path, content: dict[str, Any], *, boot: str) -> None:
-    """Replace it. Raises OSError, and then the old one is still there."""
-    body = json.dumps({"format": FORMAT, "boot": boot, **content}, separators=(",", ":")).encode()
-    fresh = f"{path}.new"  # only the holder of the lock writes
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        left = memoryview(b"%08x\n" % crc32(body) + body)
-        while left:
-            left = left[os.write(number, left) :]
-    finally:
-        os.close(number)
-    os.replace(fresh, path)  # noqa: PTH105 - a path object would cost as much as the call
+class SnapshotFile:
+    """Only the holder of the endpoint's lock may open it. Raises OSError where it cannot be read or written."""
 
+    def __init__(self, path: Path, *, boot: str) -> None:
+        self._boot = boot
+        self._number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._writes = 0
+        keep_from_children(self)
 
-def read_snapshot(path: Path, *, boot: str) -> dict[str, Any]:
-    """What was written last. Raises Unusable."""
-    try:
-        with path.open("rb") as file:
-            checksum, _, body = file.read(_LARGEST_BYTES).partition(b"\n")
-    except FileNotFoundError:
-        raise Unusable("there is no snapshot") from None
-    except OSError as error:
-        raise Unusable(f"the snapshot cannot be read: {error.strerror}") from error
-    if checksum != b"%08x" % crc32(body):
-        raise Unusable("the snapshot is damaged")
-    try:
-        content = json.loads(body)
-    except ValueError:
-        raise Unusable("the snapshot is damaged") from None
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise Unusable("the snapshot is of another version")
-    if not boot or content.pop("boot", None) != boot:
-        raise Unusable("the snapshot is from before the last reboot")
-    return content
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        if self._number >= 0:
+            number, self._number = self._number, -1
+            os.close(number)
+
+    def read(self) -> dict[str, Any]:
+        """What was written last. Raises Unusable."""
+        if os.fstat(self._number).st_size == 0:
+            raise Unusable("there is no snapshot")
+        found = [place for number in (0, 1) if (place := self._read_place(number)) is not None]
+        if not found:
+            raise Unusable("the snapshot is damaged")
+        self._writes, body = max(found)
+        content: Any = None
+        with suppress(ValueError):
+            content = json.loads(body)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise Unusable("the snapshot is of another version")
+        if not self._boot or content.get("boot") != self._boot:
+            raise Unusable("the snapshot is from before the last reboot")
+        return content
+
+    def write(self, content: dict[str, Any]) -> None:
+        """When this returns, whoever comes next reads `content`; when it raises OSError, what was written before."""
+        body = _to_json({"format": FORMAT, "boot": self._boot, **content}).encode()
+        number = self._writes + 1
+        head = _HEAD % (0, number, len(body))
+        data = _HEAD % (crc32(body, crc32(head[9:])), number, len(body)) + body
+        if len(data) > PLACE_BYTES:
+            raise OSError(errno.EFBIG, "too much to remember")
+        if os.pwrite(self._number, data, number % 2 * PLACE_BYTES) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._writes = number
+
+    def _read_place(self, which: int) -> tuple[int, bytes] | None:
+        head = os.pread(self._number, _HEAD_BYTES, which * PLACE_BYTES)
+        try:
+            checksum, number, length = (int(field, 16) for field in head.split())
+        except ValueError:
+            return None
+        if not 0 <= length <= PLACE_BYTES:
+            return None
+        body = os.pread(self._number, length, which * PLACE_BYTES + _HEAD_BYTES)
+        return (number, body) if checksum == crc32(body, crc32(head[9:])) else None
