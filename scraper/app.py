@@ -117,6 +117,7 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
             context_tokens=settings.vllm_context_tokens,
             repair_rounds=settings.repair_rounds,
             max_calls=settings.max_calls_per_task,
+            observe=observe,
         )
         yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extractor)
 

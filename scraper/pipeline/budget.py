@@ -15,21 +15,39 @@ UNKNOWN_CONTEXT_TOKENS: Final = 8192  # what the smallest models in use have
 TEMPLATE_TOKENS: Final = 64  # what a chat template adds around the messages; the widest seen is below 50
 SAFETY: Final = 0.8  # a page may be this much denser in tokens than the densest lately
 TYPICAL_BYTES_PER_TOKEN: Final = 3.0  # English text has above 4, German 3.3, tables of numbers 2.5
+MOSTLY_ASCII: Final = 0.25  # a reply about a prompt with a larger share of other bytes teaches nothing about ASCII
+OTHER_BYTES_PER_TOKEN: Final = 1.5  # on the safe side: Japanese has 3 bytes a character and about a token for each
 TAIL_SHARE: Final = 0.15  # on 68 shop pages cut to 24,000 characters it keeps .97 of the prices, no tail .92
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """Bytes of a prompt in UTF-8: of its ASCII characters, and of all others."""
+
+    ascii: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        return self.ascii + self.other
+
+
 class TokenRatio:
-    """Bytes of prompt per token on one model, as replies have shown."""
+    """Bytes of prompt per token on one model, as replies have shown.
+
+    What replies teach about ASCII says nothing about other scripts: a tokenizer that packs four letters into a token
+    may need a token for each byte of a Japanese character.
+    """
 
     def __init__(self) -> None:
         self._lowest: float | None = None
         self._mean = TYPICAL_BYTES_PER_TOKEN
         self._model: str | None = None
 
-    def learn(self, model: str | None, *, prompt_bytes: int, prompt_tokens: int) -> None:
-        if prompt_tokens <= TEMPLATE_TOKENS:
+    def learn(self, model: str | None, size: PromptSize, *, prompt_tokens: int) -> None:
+        if prompt_tokens <= TEMPLATE_TOKENS or size.other > MOSTLY_ASCII * size.total:
             return
-        seen = prompt_bytes / prompt_tokens
+        seen = size.ascii / prompt_tokens
         if self._lowest is None or model != self._model:
             self._lowest = self._mean = seen
         else:
@@ -37,14 +55,14 @@ class TokenRatio:
             self._mean += 0.1 * (seen - self._mean)
         self._model = model
 
-    def at_most(self, prompt_bytes: int) -> float:
-        """Tokens that a prompt will not exceed."""
+    def at_most(self, size: PromptSize) -> float:
+        """Tokens that a prompt will hardly exceed."""
         bytes_per_token = 1.0 if self._lowest is None else max(1.0, self._lowest * SAFETY)
-        return prompt_bytes / bytes_per_token + TEMPLATE_TOKENS
+        return size.ascii / bytes_per_token + size.other + TEMPLATE_TOKENS
 
-    def likely(self, prompt_bytes: int) -> int:
+    def likely(self, size: PromptSize) -> int:
         """Tokens that a prompt probably has, rather too many than too few: for servers that cannot count."""
-        return int(prompt_bytes / (self._mean * SAFETY)) + TEMPLATE_TOKENS
+        return int(size.ascii / (self._mean * SAFETY) + size.other / OTHER_BYTES_PER_TOKEN) + TEMPLATE_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +74,16 @@ class Kept:
     dropped_chars: int
 
 
-def prompt_bytes(messages: Sequence[dict[str, str]]) -> int:
-    return sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
+def prompt_size(messages: Sequence[dict[str, str]]) -> PromptSize:
+    sizes = [text_size(message["content"]) for message in messages]
+    return PromptSize(sum(size.ascii for size in sizes), sum(size.other for size in sizes))
+
+
+def text_size(text: str) -> PromptSize:
+    if text.isascii():
+        return PromptSize(len(text), 0)
+    ascii_bytes = len(text.encode("ascii", "ignore"))
+    return PromptSize(ascii_bytes, len(text.encode("utf-8", "replace")) - ascii_bytes)
 
 
 def keep_chars(page_chars: int, *, page_share: float, tokens: int, limit: int) -> int:

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from scraper.deadline import Deadline
 from scraper.errors import Permanent
+from scraper.events import Observe, SettingWarning, ignore
 from scraper.models import Document, Extraction, Json, ParkReason, Task, Usage
-from scraper.pipeline.budget import UNKNOWN_CONTEXT_TOKENS, TokenRatio, cut, keep_chars, prompt_bytes
+from scraper.pipeline.budget import UNKNOWN_CONTEXT_TOKENS, TokenRatio, cut, keep_chars, prompt_size, text_size
 from scraper.pipeline.prompt import Message, Prompt, prompt_for
 from scraper.pipeline.schema import CompiledSchema, compile_schema
 from scraper.pipeline.validate import parse, violations
@@ -57,13 +58,22 @@ class Extractor:
     """Turns documents into data that satisfies their task's schema, or says why not."""
 
     def __init__(
-        self, model: Model, *, max_tokens: int, context_tokens: int = 0, repair_rounds: int = 1, max_calls: int = 12
+        self,
+        model: Model,
+        *,
+        max_tokens: int,
+        context_tokens: int = 0,
+        repair_rounds: int = 1,
+        max_calls: int = 12,
+        observe: Observe = ignore,
     ) -> None:
         """`max_tokens` bounds an answer; `context_tokens` of 0 asks the server for the length of its context."""
         self._model = model
         self._max_tokens = max_tokens
         self._context_tokens = context_tokens
         self._asks = max(1, min(1 + repair_rounds, max_calls))
+        self._observe = observe
+        self._warned = False
         self._ratio = TokenRatio()
 
     async def extract(self, document: Document, task: Task, *, deadline: Deadline, trace: Trace) -> Extraction:
@@ -76,8 +86,7 @@ class Extractor:
         prompt = prompt_for(schema, instructions=task.instructions, address=address)
         wrong: tuple[str, ...] = ()
         for _ in range(self._asks):
-            messages = await self._fitted(prompt, document.text, deadline=deadline, trace=trace)
-            reply = await self._ask(messages, schema, deadline=deadline, trace=trace)
+            reply = await self._ask_fitted(prompt, document.text, schema, deadline=deadline, trace=trace)
             trace.enter("validate")
             data = _data(reply)
             wrong = violations(schema, data)
@@ -86,6 +95,21 @@ class Extractor:
             prompt = prompt.repaired(reply.text, wrong)
         asks = "" if self._asks == 1 else f" after {self._asks} asks"
         raise Permanent(ParkReason.SCHEMA_INVALID, f"the answer does not fit the schema{asks}: {'; '.join(wrong[:3])}")
+
+    async def _ask_fitted(
+        self, prompt: Prompt, page: str, schema: CompiledSchema, *, deadline: Deadline, trace: Trace
+    ) -> Reply:
+        """Ask with as much of the page as fits. A refusal may mean that the ratio was wrong: then count, and cut."""
+        messages = await self._fitted(prompt, page, deadline=deadline, trace=trace)
+        try:
+            return await self._ask(messages, schema, deadline=deadline, trace=trace)
+        except Permanent as refusal:
+            if refusal.reason is not ParkReason.MODEL_REFUSED:
+                raise
+            shorter = await self._fitted(prompt, page, deadline=deadline, trace=trace, count=True)
+            if shorter == messages:
+                raise
+            return await self._ask(shorter, schema, deadline=deadline, trace=trace)
 
     async def _ask(self, messages: list[Message], schema: CompiledSchema, *, deadline: Deadline, trace: Trace) -> Reply:
         trace.calls += 1
@@ -99,14 +123,19 @@ class Extractor:
         trace.usage += reply.usage
         trace.model = reply.model
         trace.answer = reply.text
-        self._ratio.learn(reply.model, prompt_bytes=prompt_bytes(messages), prompt_tokens=reply.usage.prompt_tokens)
+        self._ratio.learn(reply.model, prompt_size(messages), prompt_tokens=reply.usage.prompt_tokens)
         return reply
 
-    async def _fitted(self, prompt: Prompt, page: str, *, deadline: Deadline, trace: Trace) -> list[Message]:
-        """The messages, with as much of the page as fits; what did not is recorded in `trace.cut`."""
+    async def _fitted(
+        self, prompt: Prompt, page: str, *, deadline: Deadline, trace: Trace, count: bool = False
+    ) -> list[Message]:
+        """The messages, with as much of the page as fits; what did not is recorded in `trace.cut`.
+
+        With `count`, by the server's count even where the ratio says that all of it fits.
+        """
         messages = prompt.messages(page)
         limit = await self._prompt_limit(deadline, trace)
-        if self._ratio.at_most(prompt_bytes(messages)) <= limit:
+        if not count and self._ratio.at_most(prompt_size(messages)) <= limit:
             return messages
         keep = len(page)
         shown = page
@@ -114,7 +143,7 @@ class Extractor:
             tokens = await self._count(messages)
             if tokens <= limit:
                 return messages
-            share = len(shown.encode("utf-8", "replace")) / max(1, prompt_bytes(messages))
+            share = text_size(shown).total / max(1, prompt_size(messages).total)
             keep = keep_chars(keep, page_share=share, tokens=tokens, limit=limit)
             if keep == 0:
                 break
@@ -131,11 +160,21 @@ class Extractor:
         context: int | None = self._context_tokens
         if not context:
             context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
+        if not context:
+            self._warn()
         return (context or UNKNOWN_CONTEXT_TOKENS) - self._max_tokens
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            message = (
+                f"the server does not tell its context length; {UNKNOWN_CONTEXT_TOKENS} tokens are assumed: set it"
+            )
+            self._observe(SettingWarning("VLLM_CONTEXT_TOKENS", message))
 
     async def _count(self, messages: list[Message]) -> int:
         counted = await self._model.count_tokens(messages)
-        return self._ratio.likely(prompt_bytes(messages)) if counted is None else counted
+        return self._ratio.likely(prompt_size(messages)) if counted is None else counted
 
 
 def _data(reply: Reply) -> Json:

@@ -36,7 +36,7 @@ async def test_pages_become_data_on_a_real_server(tmp_path, broker_url):
             FETCH_DELAY=0,
         )
         urls = tmp_path / "urls.txt"
-        urls.write_text("".join(f"{site.url(f'/product/{number}')}\n" for number in range(TASKS)))
+        urls.write_text("".join(f"{site.url(f'/product/{number}')}\n" for number in range(1, TASKS + 1)))
         submitted = await asyncio.to_thread(service, "submit", "--schema", "product", urls)
         assert submitted.returncode == 0, submitted.stderr
         ran = await asyncio.to_thread(service, "--until-empty")

@@ -2,53 +2,69 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scraper.pipeline.budget import TEMPLATE_TOKENS, TokenRatio, cut, keep_chars, prompt_bytes
+from scraper.pipeline.budget import TEMPLATE_TOKENS, PromptSize, TokenRatio, cut, keep_chars, prompt_size
 
 
 def learned(*seen):
     ratio = TokenRatio()
     for each in seen:
-        ratio.learn("m", prompt_bytes=int(10_000 * each), prompt_tokens=10_000)
+        ratio.learn("m", PromptSize(int(10_000 * each), 0), prompt_tokens=10_000)
     return ratio
 
 
 def test_before_any_reply_a_token_may_be_a_single_byte():
-    assert TokenRatio().at_most(1000) == 1000 + TEMPLATE_TOKENS
+    assert TokenRatio().at_most(PromptSize(1000, 0)) == 1000 + TEMPLATE_TOKENS
 
 
 def test_a_reply_teaches_how_many_bytes_a_token_has():
-    assert learned(4.0).at_most(32_000) == pytest.approx(10_000 + TEMPLATE_TOKENS)
+    assert learned(4.0).at_most(PromptSize(32_000, 0)) == pytest.approx(10_000 + TEMPLATE_TOKENS)
 
 
 def test_one_dense_page_counts_at_once_and_is_forgotten_slowly():
-    dense = learned(4.0, 2.0).at_most(10_000)
-    assert dense == learned(2.0).at_most(10_000)
-    later = learned(4.0, 2.0, *[4.0] * 10).at_most(10_000)
-    assert learned(4.0).at_most(10_000) < later < dense
+    dense = learned(4.0, 2.0).at_most(PromptSize(10_000, 0))
+    assert dense == learned(2.0).at_most(PromptSize(10_000, 0))
+    later = learned(4.0, 2.0, *[4.0] * 10).at_most(PromptSize(10_000, 0))
+    assert learned(4.0).at_most(PromptSize(10_000, 0)) < later < dense
 
 
 def test_another_model_begins_anew():
     ratio = learned(2.0)
-    ratio.learn("other", prompt_bytes=40_000, prompt_tokens=10_000)
-    assert ratio.at_most(32_000) == learned(4.0).at_most(32_000)
+    ratio.learn("other", PromptSize(40_000, 0), prompt_tokens=10_000)
+    assert ratio.at_most(PromptSize(32_000, 0)) == learned(4.0).at_most(PromptSize(32_000, 0))
 
 
 def test_a_reply_without_a_count_teaches_nothing():
     ratio = TokenRatio()
-    ratio.learn("m", prompt_bytes=10_000, prompt_tokens=0)
-    assert ratio.at_most(1000) == TokenRatio().at_most(1000)
+    ratio.learn("m", PromptSize(10_000, 0), prompt_tokens=0)
+    assert ratio.at_most(PromptSize(1000, 0)) == TokenRatio().at_most(PromptSize(1000, 0))
 
 
 def test_a_token_is_never_taken_for_less_than_a_byte():
-    assert learned(0.5).at_most(1000) == 1000 + TEMPLATE_TOKENS
+    assert learned(0.5).at_most(PromptSize(1000, 0)) == 1000 + TEMPLATE_TOKENS
 
 
 def test_the_likely_count_is_rather_too_high():
-    assert learned(4.0).likely(40_000) > 10_000
+    assert learned(4.0).likely(PromptSize(40_000, 0)) > 10_000
+
+
+def test_what_english_teaches_says_nothing_about_other_scripts():
+    ratio = learned(4.0)
+    assert ratio.at_most(PromptSize(3_200, 30_000)) == pytest.approx(1_000 + 30_000 + TEMPLATE_TOKENS)
+
+
+def test_a_page_in_another_script_teaches_nothing_about_english():
+    ratio = learned(4.0)
+    ratio.learn("m", PromptSize(1_000, 30_000), prompt_tokens=30_000)
+    assert ratio.at_most(PromptSize(32_000, 0)) == learned(4.0).at_most(PromptSize(32_000, 0))
 
 
 def test_bytes_of_a_prompt_are_those_of_its_texts():
-    assert prompt_bytes([{"role": "user", "content": "é"}, {"role": "user", "content": "\ud800"}]) == 3
+    messages = [
+        {"role": "user", "content": "né"},
+        {"role": "user", "content": "\ud800"},
+        {"role": "user", "content": "abc"},
+    ]
+    assert prompt_size(messages) == PromptSize(ascii=4, other=3)
 
 
 @given(

@@ -229,3 +229,30 @@ async def test_a_context_that_is_set_is_not_asked_for(trace):
 async def test_a_server_that_does_not_say_its_context_is_taken_for_a_small_one(trace):
     await extract(ScriptedModel(GOOD, context=None), trace, text="word " * 20_000)
     assert trace.cut["limit_tokens"] == 8192 - 500
+
+
+async def test_a_refusal_of_a_prompt_that_is_too_long_after_all_is_answered_with_a_shorter_one(trace):
+    """Ratios mislead: a page of digits has more tokens than its length promises."""
+    model = ScriptedModel(GOOD, Permanent(ParkReason.MODEL_REFUSED, "400"), GOOD, context=3000, bytes_per_token=4)
+    extractor = Extractor(model, max_tokens=500)
+    await extractor.extract(Document("Kettle " * 20), TASK, deadline=no_deadline(now=0), trace=trace)
+    model.bytes_per_token = 1
+    page = "0123456789" * 350
+    await extractor.extract(Document(page), TASK, deadline=no_deadline(now=0), trace=trace)
+    assert len(model.asked) == 3
+    assert len(model.asked[2][-1]["content"]) < len(model.asked[1][-1]["content"])
+    assert trace.cut["kept_chars"] < len(page)
+
+
+async def test_a_refusal_of_a_prompt_that_fits_is_final(trace):
+    model = ScriptedModel(Permanent(ParkReason.MODEL_REFUSED, "400"))
+    assert (await refusal(model, trace)).reason is ParkReason.MODEL_REFUSED
+    assert len(model.asked) == 1
+
+
+async def test_a_server_that_does_not_tell_its_context_is_pointed_out_once(trace):
+    seen = []
+    extractor = Extractor(ScriptedModel(GOOD, GOOD, context=None), max_tokens=500, observe=seen.append)
+    for _ in range(2):
+        await extractor.extract(Document("Kettle"), TASK, deadline=no_deadline(now=0), trace=trace)
+    assert [event.setting for event in seen] == ["VLLM_CONTEXT_TOKENS"]
