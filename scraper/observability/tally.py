@@ -44,13 +44,13 @@ class Tally:
                     self.reasons[event.reason] += 1
                 self.seconds.update({phase: seconds for phase, seconds in event.timings.items() if phase != "total"})
             case CircuitOpened():
-                self.circuit = "open"
+                self.circuit = "the open circuit: the model server fails"
             case CircuitHalfOpen():
-                self.circuit = "half open"
+                self.circuit = "the half-open circuit: one request tries whether the model server works again"
             case CircuitClosed():
                 self.circuit = "closed"
             case EndpointMisconfigured():
-                self.circuit = f"paused, check {event.setting}"
+                self.circuit = f"a wrong setting: {event.setting}; {event.advice}"
 
     def merge(self, other: Tally) -> None:
         """Take the counts of `other` along; its present state is not."""
@@ -61,7 +61,7 @@ class Tally:
     def limited_by(self) -> str:
         """What most of the tasks' time went to, in the owner's words."""
         if self.circuit != "closed":
-            return f"the circuit is {self.circuit}" if "paused" not in self.circuit else f"endpoint {self.circuit}"
+            return self.circuit
         if not self.seconds:
             return "nothing yet"
         phase, seconds = self.seconds.most_common(1)[0]
