@@ -56,7 +56,7 @@ def test_pretty_lines_are_for_people(stream):
 
 def test_a_librarys_warning_comes_along_without_credentials(stream):
     log_events(stream=stream)
-    logging.getLogger("aiormq").warning("lost amqp://me:hunter2@host/ \nsecond line")
+    logging.getLogger("some.library").warning("lost amqp://me:hunter2@host/ \nsecond line")
     assert lines(stream)[0]["message"] == "lost amqp://***@host/ "
 
 
