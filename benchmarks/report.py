@@ -14,6 +14,8 @@ from benchmarks.compare import Sample
 
 Value = Callable[[Sample], float]
 
+FLOOR = "floor"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -33,6 +35,7 @@ ROWS = (
     Row("  model stub, beside it", lambda sample: sample.model_ms_per_task),
     Row("tasks/s", lambda sample: sample.tasks_per_second, digits=0),
     Row("model calls a task", lambda sample: sample.chats_per_task),
+    Row("  of them streamed", lambda sample: float(sample.streamed), digits=0),
     Row("peak RSS of the worker, MB", lambda sample: sample.peak_mb, digits=1, at_most=75),
     Row("  supervisor, beside it", lambda sample: sample.supervisor_peak_mb, digits=1),
     Row(
@@ -47,17 +50,23 @@ ROWS = (
 
 
 def table(samples: Sequence[Sample]) -> Table:
-    """Medians of every side, the ratio to the floor run by run, and the targets."""
+    """Medians of every side, beside ours the ratio to the floor run by run, and the aims."""
     by_side = grouped(samples)
-    floor = by_side.get("floor", [])
-    ours = [name for name in by_side if name != "floor"]
-    shown = Table(
-        "", *(f"{name}{_streamed(by_side[name])}" for name in by_side), *(f"{n} ÷ floor" for n in ours), "aim"
-    )
+    floor = by_side.get(FLOOR, [])
+    shown = Table(title_justify="left")
+    shown.add_column("median of each side", no_wrap=True)
+    for name in by_side:
+        shown.add_column(name, justify="right")
+        if name != FLOOR:
+            shown.add_column("÷ floor (of each run)")
+    shown.add_column("aim")
     for row in ROWS:
-        values = [f"{median(map(row.value, each)):.{row.digits}f}" for each in by_side.values()]
-        ratios = [_ratio(row, by_side[name], floor) for name in ours]
-        shown.add_row(row.label, *values, *ratios, _aim(row, [by_side[name] for name in ours], floor))
+        cells = []
+        for name, each in by_side.items():
+            cells.append(f"{median(map(row.value, each)):.{row.digits}f}")
+            if name != FLOOR:
+                cells.append(_ratio(row, each, floor))
+        shown.add_row(row.label, *cells, _aim(row, [each for name, each in by_side.items() if name != FLOOR], floor))
     return shown
 
 
@@ -77,7 +86,7 @@ def ratios(value: Value, ours: Sequence[Sample], floor: Sequence[Sample]) -> lis
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     """Medians by side, and of the ratios, for a program to read."""
     by_side = grouped(samples)
-    floor = by_side.get("floor", [])
+    floor = by_side.get(FLOOR, [])
     return {
         name: {
             "cpu_ms_per_task": median(sample.cpu_ms_per_task for sample in each),
@@ -143,7 +152,3 @@ def _aim(row: Row, ours: Sequence[Sequence[Sample]], floor: Sequence[Sample]) ->
     aim = f"≤ {row.at_most:g}" + (" × floor" if row.of_floor else "")
     verdicts = ["met" if median(each) <= row.at_most else "missed" for each in found if each]
     return f"{aim}: {', '.join(verdicts)}" if verdicts else aim
-
-
-def _streamed(samples: Sequence[Sample]) -> str:
-    return " (streamed)" if any(sample.streamed for sample in samples) else ""
