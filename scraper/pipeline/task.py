@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -21,11 +22,7 @@ MAX_INSTRUCTIONS_CHARS: Final = 32_768
 MAX_FIELDS: Final = 50  # a task knows eleven; telling what is wrong with a million takes seconds
 MAX_NAME_CHARS: Final = 60  # of an unknown field, in an error
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
-
-
-def body_id(body: bytes) -> str:
-    """The id of a body that is no task."""
-    return f"body-{hashlib.sha256(body).hexdigest()[:16]}"
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")  # which schemes may be fetched is the fetcher's to say
 
 
 def decode(body: bytes, *, named_schema: Callable[[str], Schema], max_bytes: int) -> Task:
@@ -178,6 +175,8 @@ def _url(field: str, url: str | None) -> str | None:
         raise _bad(f"{field}: has {len(url)} characters; {MAX_URL_CHARS} are allowed")
     if not url.isprintable():
         raise _bad(f"{field}: has control or invisible characters")
+    if field == "url" and not _ADDRESS.fullmatch(url):
+        raise _bad("url: not an address; give it whole, as in https://shop.example/page")
     return url
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scraper.testing.vllm import SimulatedVLLM
-from tests.acceptance.service import Service
+from tests.service import Service
 
 PAGES = Path(os.environ.get("PAGES_DIR", "no PAGES_DIR"))
 LIMITS = {"VLLM_MAX_CONCURRENT": 2, "VLLM_REQUESTS_PER_MINUTE": 1200}

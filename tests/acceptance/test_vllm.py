@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from scraper.testing.site import SimulatedSite
-from tests.acceptance.service import Service
+from tests.service import Service
 
 TASKS = 12
 FAIR_REASONS = {"answer_too_long", "schema_invalid", "bad_answer", "unsupported"}

@@ -34,7 +34,7 @@ class Account:
 
     def count(self, *words):
         return sum(
-            line[: len(words)] == list(words) or line[0] == "event" and line[2] == words[0] for line in self.lines
+            line[: len(words)] == list(words) or (line[0] == "event" and line[2] == words[0]) for line in self.lines
         )
 
 

@@ -470,6 +470,17 @@ def test_it_goes_on_from_a_snapshot_that_went_through_json():
     assert other.breaker.failures == 4
 
 
+def test_what_was_started_before_a_takeover_is_never_refunded():
+    bench = Bench(limit=2)
+    first = bench.ask(10)
+    other = Bench()
+    other.admission.restore(json.loads(json.dumps(bench.admission.snapshot())))
+    other.admission.finish(bench.granted[first].lease, UNSENT, ns(10))
+    waiting = other.ask(11)
+    assert other.turn(12.999) == []
+    assert other.turn(13) == [waiting]
+
+
 # cost
 
 

@@ -19,6 +19,7 @@ from scraper.throttle.verdict import Effect, Ending, Misconfiguration, Verdict
 
 WRONG_KEY = Misconfiguration(401, "VLLM_API_KEY", "set it")
 ENDINGS = [ending for ending in Ending if ending not in {Ending.UNSENT, Ending.CANCELLED, Ending.UNHEALTHY}]
+ENDINGS += [Ending.NO_ANSWER] * len(ENDINGS)  # a circuit that never opens proves nothing
 
 
 @dataclass
@@ -57,14 +58,14 @@ class Model:
 
 
 class Throttle(RuleBasedStateMachine):
-    THRESHOLD = 5
     TIMEOUT = 60
     ATTEMPT = 20.0
 
-    @initialize(limit=st.integers(1, 4), rpm=st.sampled_from([5, 20, 60, 600]))
-    def begin(self, limit, rpm):
+    @initialize(limit=st.integers(1, 4), rpm=st.sampled_from([5, 20, 60, 600]), threshold=st.sampled_from([1, 2, 3, 5]))
+    def begin(self, limit, rpm, threshold):
         self.now = 0
-        self.breaker = CircuitBreaker(self.THRESHOLD, self.TIMEOUT)
+        self.threshold = threshold
+        self.breaker = CircuitBreaker(threshold, self.TIMEOUT)
         self.admission = Admission(max_concurrent=limit, requests_per_minute=rpm, breaker=self.breaker)
         self.limit, self.rpm = limit, rpm
         self.model = Model()
@@ -111,6 +112,14 @@ class Throttle(RuleBasedStateMachine):
         wrong = WRONG_KEY if ending is Ending.MISCONFIGURED else None
         pause = pause if ending in {Ending.TOO_MANY, Ending.SERVER_ERROR} else 0.0
         self.end(lease, Verdict(ending, pause_seconds=pause, misconfiguration=wrong))
+
+    @precondition(lambda self: self.model.running)
+    @rule()
+    def the_server_fails_everybody(self):
+        for lease in sorted(self.model.running):
+            if lease in self.model.running:
+                self.start_if_it_had_to_ask_first(lease)
+                self.end(lease, Verdict(Ending.NO_ANSWER))
 
     @precondition(lambda self: self.model.running)
     @rule(data=st.data(), verdict=st.sampled_from([Verdict(Ending.CANCELLED), Verdict(Ending.UNSENT)]))
@@ -198,6 +207,10 @@ class Throttle(RuleBasedStateMachine):
         """Invariants 7 and 10, by a count of its own."""
         effect, current = verdict.ending.effect, running.generation == before["generation"]
         after = self.breaker.snapshot()
+        if effect is Effect.NONE and current and before["state"] is CircuitState.HALF_OPEN:
+            assert after["probe_until"] is None, "the probe's place is free again"
+        if not current:
+            assert after == before, "a result of an older generation changes nothing"
         if effect is Effect.NONE or not current:
             assert {**after, "probe_until": None} == {**before, "probe_until": None}
             return
@@ -205,9 +218,16 @@ class Throttle(RuleBasedStateMachine):
             self.model.failures = {Effect.SUCCESS: 0, Effect.FAILURE: self.model.failures + 1}.get(
                 effect, self.model.failures
             )
-            assert (after["state"] is CircuitState.OPEN) == (self.model.failures == self.THRESHOLD)
-        else:
-            assert running.probe, "only a probe can be of a half-open generation"
+            assert (after["state"] is CircuitState.OPEN) == (self.model.failures == self.threshold), "7: opened when?"
+            return
+        assert running.probe, "only a probe can be of a half-open generation"
+        then = {
+            Effect.SUCCESS: CircuitState.CLOSED,
+            Effect.ALIVE: CircuitState.CLOSED,
+            Effect.FAILURE: CircuitState.OPEN,
+            Effect.NEUTRAL: CircuitState.HALF_OPEN,
+        }
+        assert after["state"] is then[effect]
 
     def judge_settings(self, verdict, running):
         model = self.model
@@ -286,12 +306,8 @@ class Throttle(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_probe_is_out(self):
-        probes = [
-            running
-            for running in self.model.running.values()
-            if running.probe and running.generation == self.breaker.generation
-        ]
-        assert len(probes) <= 1
+        probes = [running for running in self.model.running.values() if running.probe and not running.gone]
+        assert len(probes) <= 1, "6: two probes"
         if self.breaker.state is CircuitState.HALF_OPEN:
             assert bool(probes) == self.breaker.probing
 
@@ -338,7 +354,7 @@ class Throttle(RuleBasedStateMachine):
         circuit = (
             moment >= model.opened_at + self.TIMEOUT * SECOND
             if model.opened_at is not None
-            else not (self.breaker.state is CircuitState.HALF_OPEN and self.breaker.probing)
+            else not any(running.probe and not running.gone for running in model.running.values())
         )
         settings_right = model.misconfigured_until is None or (
             moment >= model.misconfigured_until and not any(running.check for running in model.running.values())

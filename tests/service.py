@@ -38,6 +38,18 @@ class Service:
             check=False,
         )
 
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start one command; its stderr can be read."""
+        return subprocess.Popen(
+            [*SCRAPER, *map(str, arguments)],
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def results(self) -> list[dict[str, Any]]:
         """What `export` writes."""
         exported = self("export")

@@ -1,0 +1,276 @@
+"""The service as its owner runs it: real commands and processes, a simulated site and model, both brokers."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from scraper.testing.site import SimulatedSite
+from scraper.testing.vllm import SimulatedVLLM
+from tests.service import Service
+
+HANGS_SECONDS = 120
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker_url(request):
+    return None if request.param == "embedded" else request.getfixturevalue("rabbitmq_url")
+
+
+@pytest.fixture
+async def model():
+    async with SimulatedVLLM(preset="rtx5090-8b", time_scale=40) as server:
+        yield server
+
+
+@pytest.fixture
+async def site():
+    async with SimulatedSite() as server:
+        yield server
+
+
+@pytest.fixture
+def service(tmp_path, broker_url, model):
+    return Service(
+        tmp_path,
+        broker_url=broker_url,
+        QUEUE_NAMESPACE=f"whole-{os.getpid()}-{time.monotonic_ns()}",
+        VLLM_BASE_URL=model.base_url,
+        VLLM_REQUESTS_PER_MINUTE=1200,
+        VLLM_MAX_CONCURRENT=4,
+        ALLOW_PRIVATE_ADDRESSES="on",
+        FETCH_DELAY=0,
+    )
+
+
+async def said(service, *arguments, code=0):
+    """One command, run to its end beside the simulated servers of this loop."""
+    ended = await asyncio.to_thread(service, *arguments, seconds=HANGS_SECONDS)
+    assert ended.returncode == code, ended.stderr
+    return ended
+
+
+async def submit(service, *lines, code=0):
+    file = Path(service.folder) / "tasks.jsonl"
+    file.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return await said(service, "submit", "--schema", "product", file, code=code)
+
+
+async def results(service):
+    return {row["task_id"]: row for row in await asyncio.to_thread(service.results)}
+
+
+async def until(process, *events):
+    """Read the log of `process` until each of `events` was seen as often as it is named."""
+    wanted = Counter(events)
+    while wanted.total():
+        line = await asyncio.wait_for(asyncio.to_thread(process.stderr.readline), HANGS_SECONDS)
+        assert line, f"the process ended before {dict(wanted)}"
+        if line.startswith("{"):
+            event = json.loads(line)
+            if wanted[event["event"]]:
+                wanted[event["event"]] -= 1
+                yield event
+
+
+async def ended(process):
+    _, log = await asyncio.to_thread(process.communicate, timeout=HANGS_SECONDS)
+    return process.returncode, log
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_pages_become_the_data_that_stands_on_them(service, site):
+    urls = [site.url(f"/product/{number}") for number in range(1, 13)]
+    await submit(service, *urls)
+    await said(service, "--until-empty")
+    rows = await asyncio.to_thread(service.results)
+    assert {row["status"] for row in rows} == {"done"}
+    assert {row["url"]: row["data"]["sku"] for row in rows} == {
+        url: site.truth(f"/product/{number}")["sku"] for number, url in enumerate(urls, start=1)
+    }
+
+
+TROUBLE = {
+    "/status/404": "page_gone",
+    "/status/410": "page_gone",
+    "/type/pdf": "not_html",
+    "/type/image": "not_html",
+    "/redirect-loop": "redirects",
+    "/redirect-endless/1": "redirects",
+    "/private/1": "robots",
+    "/huge?mb=8": "too_large",
+    "/bomb/gzip?mb=50": "too_large",
+}
+
+
+async def test_every_kind_of_trouble_is_parked_with_its_reason_and_no_call(service, site, model):
+    await submit(service, *[{"url": site.url(path), "task_id": path} for path in TROUBLE])
+    await said(service, "--until-empty")
+    rows = await results(service)
+    assert {path: row["reason"] for path, row in rows.items()} == TROUBLE
+    assert all(row["error"] for row in rows.values())
+    assert model.stats.requests == 0
+
+
+ODD = [
+    "/broken",
+    "/deep?tags=50000",
+    "/null-bytes",
+    "/no-content-type",
+    "/charset/wrong-header",
+    "/injection",
+    "/redirect/3",
+    "/empty",
+]
+
+
+async def test_odd_pages_end_too(service, site):
+    await submit(service, *[{"url": site.url(path), "task_id": path} for path in ODD])
+    await said(service, "--until-empty")
+    rows = await results(service)
+    assert set(rows) == set(ODD)
+    assert {rows[path]["status"] for path in ODD if path not in {"/empty", "/charset/wrong-header"}} == {"done"}
+
+
+async def test_bad_lines_are_refused_with_their_numbers_and_the_others_go_on(service, site):
+    lines = [site.url("/product/1"), '{"url": 7}', "not a url", '{"html": "<p>x"', {"text": "Kettle 3 EUR"}]
+    refused = await submit(service, *lines, code=1)
+    assert [line.split(":")[0].rsplit(" ", 2)[1:] for line in refused.stderr.splitlines()[:-1]] == [
+        ["line", "2"],
+        ["line", "3"],
+        ["line", "4"],
+    ]
+    assert "2 queued" in refused.stderr
+    await said(service, "--until-empty")
+    assert len(await results(service)) == 2
+
+
+async def test_what_is_done_or_waiting_is_skipped_unless_asked_for_again(service, site, model):
+    url = site.url("/product/1")
+    assert "1 queued" in (await submit(service, url)).stderr
+    assert "0 queued, 1 skipped" in (await submit(service, url)).stderr
+    await said(service, "--until-empty")
+    assert "0 queued, 1 skipped" in (await submit(service, url)).stderr
+    asked = model.stats.requests
+    again = await said(service, "submit", "--schema", "product", "--again", Path(service.folder) / "tasks.jsonl")
+    assert "1 queued" in again.stderr
+    await said(service, "--until-empty")
+    assert model.stats.requests == asked + 1
+    assert len(await results(service)) == 1
+
+
+async def test_a_model_server_that_fails_for_a_while_costs_no_task_an_attempt(service, site, model):
+    service.environment |= {"VLLM_CIRCUIT_BREAKER_TIMEOUT": "0.3", "VLLM_BASE_BACKOFF": "0.05"}
+    model.faults.add("500=7x")
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
+    await said(service, "--until-empty")
+    rows = await asyncio.to_thread(service.results)
+    assert [(row["status"], row["attempts"]) for row in rows] == [("done", 1)] * 6
+
+
+async def test_a_wrong_key_parks_nothing_and_names_the_setting(service, site, model):
+    model.api_key = "right"
+    service.environment["VLLM_API_KEY"] = "wrong-secret"
+    await submit(service, site.url("/product/1"))
+    process = service.start()
+    async for event in until(process, "endpoint_misconfigured"):
+        assert event["setting"] == "VLLM_API_KEY"
+        assert "wrong-secret" not in json.dumps(event)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    code, log = await ended(process)
+    assert code == 0
+    assert "wrong-secret" not in log
+    assert await results(service) == {}
+    assert (await asyncio.to_thread(service.status))["tasks"] == 1
+
+
+async def test_a_killed_worker_loses_nothing(service, site, model):
+    model.faults.add("hang=1x")  # the first answer never comes: its worker is killed while it waits
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
+    process = service.start("--until-empty")
+    async for _ in until(process, "llm_request"):
+        pass
+    [worker] = children_of(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    async for event in until(process, "worker_restarted"):
+        assert event["exit_code"] == -signal.SIGKILL
+    code, log = await ended(process)
+    assert code == 0, log
+    assert [row["status"] for row in await asyncio.to_thread(service.results)] == ["done"] * 6
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_signal_finishes_what_is_in_hand(service, site, how):
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
+    process = service.start()
+    async for _ in until(process, "llm_request"):
+        pass
+    process.send_signal(how)
+    code, log = await ended(process)
+    assert code == 0, log
+    done = await asyncio.to_thread(service.results)
+    left = await asyncio.to_thread(service.status)
+    assert done
+    assert len(done) + left["tasks"] + left["waiting"] == 39
+    assert '"outcome": "lost"' not in log
+
+
+async def test_workers_of_a_killed_supervisor_finish_and_go(service, site):
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
+    process = service.start()
+    async for _ in until(process, "llm_request"):
+        pass
+    [worker] = children_of(process.pid)
+    process.kill()
+    async with asyncio.timeout(HANGS_SECONDS):
+        while alive(worker):  # noqa: ASYNC110 another process cannot set an event here
+            await asyncio.sleep(0.05)
+    await ended(process)
+    done = await asyncio.to_thread(service.results)
+    left = await asyncio.to_thread(service.status)
+    assert len(done) + left["tasks"] + left["waiting"] == 39
+    assert {row["attempts"] for row in done} == {1}
+
+
+async def test_check_says_what_is_well_and_what_is_not(service, model):
+    assert "ok      VLLM_BASE_URL: simulated-vllm/rtx5090-8b" in (await said(service, "check")).stdout
+    model.stop_listening()
+    findings = json.loads((await said(service, "check", "--json", code=1)).stdout)
+    assert {finding["what"]: finding["verdict"] for finding in findings} == {
+        "BROKER_URL": "ok",
+        "RESULTS_URL": "ok",
+        "VLLM_BASE_URL": "failed",
+    }
+
+
+@pytest.mark.parametrize("name", ["VLLM_MAX_CONCURRENT", "BROKER_URL"])
+async def test_a_wrong_setting_is_wrong_usage_and_names_itself(service, name):
+    service.environment[name] = "-1"
+    for command in ("run", "status", "export", "check"):
+        refused = await said(service, command, code=2)
+        assert f"{name}=-1" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+async def test_commands_that_read_say_so_where_there_is_nothing_to_read(tmp_path):
+    nothing = Service(tmp_path)
+    for command in ("export", "status"):
+        refused = await said(nothing, command, code=1)
+        assert "there is no database" in refused.stderr
+        assert "Traceback" not in refused.stderr
