@@ -43,8 +43,12 @@ class Seat:
         if not seat.is_valid():  # removed between opening and locking
             seat.leave()
             return None
-        os.ftruncate(number, 0)
-        os.pwrite(number, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(number, 0)
+            os.pwrite(number, b"%d\n" % os.getpid(), 0)
+        except OSError as error:
+            seat.leave()
+            raise Misconfigured(f"RUN_DIR={path.parent}: cannot be written to: {error.strerror}") from error
         return seat
 
     def fileno(self) -> int:
