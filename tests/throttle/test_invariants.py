@@ -365,8 +365,8 @@ class Throttle(RuleBasedStateMachine):
 
 TestThrottle = Throttle.TestCase
 TestThrottle.settings = settings(
-    max_examples=150,
-    stateful_step_count=60,
+    max_examples=500,
+    stateful_step_count=80,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
