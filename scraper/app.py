@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from scraper.pipeline import PagePipeline
     from scraper.submit import SubmitCounts
     from scraper.task_files import Refused
+    from scraper.throttle.seam import Throttle
+    from scraper.throttle.shared_limiter import SharedRateLimiter
 
 
 def open_broker(settings: Settings, *, observe: Observe) -> Broker:
@@ -65,10 +67,14 @@ def open_store(settings: Settings, *, create: bool = True) -> Store:
     return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages, create=create)
 
 
-def open_llm_client(settings: Settings, *, observe: Observe) -> LLMClient:
-    from scraper.llm_client import CircuitBreaker, LLMClient, RateLimiter
+def shared_throttle(settings: Settings, *, observe: Observe) -> SharedRateLimiter:
+    """One throttle for every process of this host that uses the model server."""
+    from scraper.throttle.circuit_breaker import CircuitBreaker
+    from scraper.throttle.shared_limiter import SharedRateLimiter
 
-    limiter = RateLimiter(
+    return SharedRateLimiter(
+        settings.vllm_base_url,
+        run_dir=settings.run_dir,
         max_concurrent=settings.vllm_max_concurrent,
         requests_per_minute=settings.vllm_requests_per_minute,
         breaker=CircuitBreaker(
@@ -77,6 +83,12 @@ def open_llm_client(settings: Settings, *, observe: Observe) -> LLMClient:
         ),
         observe=observe,
     )
+
+
+def open_llm_client(settings: Settings, *, throttle: Throttle | None, observe: Observe) -> LLMClient:
+    """`throttle` may be missing where nothing is generated."""
+    from scraper.llm_client import LLMClient
+
     return LLMClient(
         settings.vllm_base_url,
         api_key=settings.vllm_api_key.get_secret_value(),
@@ -86,7 +98,7 @@ def open_llm_client(settings: Settings, *, observe: Observe) -> LLMClient:
         base_backoff_seconds=settings.vllm_base_backoff,
         max_backoff_seconds=settings.vllm_max_backoff,
         temperature=settings.vllm_temperature,
-        rate_limiter=limiter,
+        rate_limiter=throttle,
         observe=observe,
     )
 
@@ -110,7 +122,8 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
                 run_dir=settings.run_dir,
             )
         )
-        client = await stack.enter_async_context(open_llm_client(settings, observe=observe))
+        throttle = await stack.enter_async_context(shared_throttle(settings, observe=observe))
+        client = await stack.enter_async_context(open_llm_client(settings, throttle=throttle, observe=observe))
         extractor = Extractor(
             client,
             max_tokens=settings.vllm_max_tokens,
@@ -202,6 +215,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
     """
     from scraper.observability.progress import Progress, summary
     from scraper.supervisor import Supervisor
+    from scraper.throttle.coordinator import Coordinator
 
     stop = Stop()
     stop.on_signals(signal.SIGINT, signal.SIGTERM)
@@ -220,6 +234,9 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             environment=_PANEL_ENVIRONMENT if panel else None,
         )
         async with AsyncExitStack() as stack:
+            # this process has nothing else to do, so it is the best home of the throttle; workers only ask
+            host = Coordinator(settings.vllm_base_url, run_dir=settings.run_dir, observe=observe)
+            await stack.enter_async_context(host)
             if until_empty:
                 show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say)
                 watch = asyncio.create_task(_watch(settings, progress, stop, show=show, observe=observe))
@@ -382,7 +399,7 @@ async def check(settings: Settings) -> list[Finding]:
         return f"{settings.results_url}: {sum(counts.values())} results"
 
     async def model() -> str:
-        async with open_llm_client(settings, observe=ignore) as client:
+        async with open_llm_client(settings, throttle=None, observe=ignore) as client:
             served = await client.served_model()
         return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
 

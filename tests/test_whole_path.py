@@ -12,6 +12,7 @@ import pytest
 
 from scraper.testing.site import SimulatedSite
 from scraper.testing.vllm import SimulatedVLLM
+from scraper.testing.vllm_faults import parse_faults
 from tests.service import Service
 
 HANGS_SECONDS = 120
@@ -42,7 +43,7 @@ def service(tmp_path, broker_url, model):
         QUEUE_NAMESPACE=f"whole-{os.getpid()}-{time.monotonic_ns()}",
         VLLM_BASE_URL=model.base_url,
         VLLM_REQUESTS_PER_MINUTE=1200,
-        VLLM_MAX_CONCURRENT=4,
+        VLLM_MAX_CONCURRENT=2,
         ALLOW_PRIVATE_ADDRESSES="on",
         FETCH_DELAY=0,
     )
@@ -176,7 +177,7 @@ async def test_what_is_done_or_waiting_is_skipped_unless_asked_for_again(service
 
 async def test_a_model_server_that_fails_for_a_while_costs_no_task_an_attempt(service, site, model):
     service.environment |= {"VLLM_CIRCUIT_BREAKER_TIMEOUT": "0.3", "VLLM_BASE_BACKOFF": "0.05"}
-    model.faults.add("500=7x")
+    model.faults.add(parse_faults("500=7x")[0])
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
     await said(service, "--until-empty")
     rows = await asyncio.to_thread(service.results)
@@ -201,7 +202,7 @@ async def test_a_wrong_key_parks_nothing_and_names_the_setting(service, site, mo
 
 
 async def test_a_killed_worker_loses_nothing(service, site, model):
-    model.faults.add("hang=1x")  # the first answer never comes: its worker is killed while it waits
+    model.faults.add(parse_faults("hang=1x")[0])  # the first answer never comes: its worker is killed while it waits
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
     process = service.start("--until-empty")
     async for _ in until(process, "llm_request"):
