@@ -41,7 +41,7 @@ class Limits:
 
 
 async def attempt(
-    http: httpx.AsyncClient,
+    transport: httpx.AsyncBaseTransport,
     request: httpx.Request,
     *,
     limits: Limits,
@@ -50,7 +50,10 @@ async def attempt(
     secret: str,
     model: str,
 ) -> Attempt:
-    """Send `request` and judge what comes. Raises nothing but what cancels it."""
+    """Send `request` and judge what comes. Raises nothing but what cancels it.
+
+    Straight through the `transport`: a client's redirects, cookies and authentication are not for a model server.
+    """
     clock = asyncio.get_running_loop().time
     started = clock()
     first_token: list[float] = []
@@ -60,7 +63,7 @@ async def attempt(
         on_first_token()
 
     try:
-        async with asyncio.timeout(limits.seconds), _opened(http, request) as response:
+        async with asyncio.timeout(limits.seconds), _opened(transport, request) as response:
             if response.status_code != 200:
                 body = await _read(response, at_most=LONGEST_ERROR_BYTES)
                 return _refused(response, body, prompt=prompt(), secret=secret, model=model)
@@ -84,8 +87,8 @@ async def attempt(
 
 
 @asynccontextmanager
-async def _opened(http: httpx.AsyncClient, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-    response = await http.send(request, stream=True)
+async def _opened(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+    response = await transport.handle_async_request(request)
     try:
         yield response
     finally:

@@ -92,8 +92,9 @@ class LLMClient:
         self._draw = random
         self._throttle: Throttle = rate_limiter or RateLimiter(observe=observe)
         self._headers = _headers(api_key)
-        self._http = httpx.AsyncClient(
-            transport=transport or _default_transport(base_url),
+        self._transport = transport or _default_transport(base_url)
+        self._http = httpx.AsyncClient(  # for the small questions; it also closes the transport
+            transport=self._transport,
             headers=self._headers,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             trust_env=False,
@@ -231,7 +232,7 @@ class LLMClient:
         self._observe(LlmRequest(call.attempts, call.content["max_tokens"], _prompt_chars(call)))
         call.trace.enter("first_token")
         ended = await attempt(
-            self._http,
+            self._transport,
             request,
             limits=Limits(min(self._timeout_seconds, work_left), deadline_first=work_left < self._timeout_seconds),
             on_first_token=lambda: call.trace.enter("generate"),
