@@ -19,8 +19,10 @@ class Finding:
 
 
 async def look(what: str, at: Callable[[], Awaitable[str]]) -> Finding:
-    """`at()` says what is well, or raises a ScraperError that names the setting and the fix."""
+    """`at()` says what is well, or raises a ScraperError that names the setting and the fix, or TimeoutError."""
     try:
         return Finding(what, "ok", await at())
     except ScraperError as error:
         return Finding(what, "failed", str(error))
+    except TimeoutError:
+        return Finding(what, "failed", "no answer in time")

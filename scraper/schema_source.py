@@ -56,6 +56,8 @@ def _of_file(path: Path) -> Schema:
         raise Misconfigured(f"--schema {path}: not JSON: {error.msg} at {where}") from error
     except RecursionError as error:
         raise Misconfigured(f"--schema {path}: nested too deeply") from error
+    except ValueError as error:  # the one thing left that Python refuses to read
+        raise Misconfigured(f"--schema {path}: has a number with too many digits") from error
     if not isinstance(schema, dict):
         raise Misconfigured(f"--schema {path}: a JSON Schema is an object, this is {type(schema).__name__}")
     return schema

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -79,6 +79,8 @@ def check_sources(sources: Sequence[str]) -> None:
     """Raises Misconfigured for a source that is not there, before anything is submitted."""
     for source in sources:
         if source == STDIN:
+            if sys.stdin is None:
+                raise Misconfigured("- (standard input) is closed")
             continue
         path = Path(source)
         if not path.exists():
@@ -99,7 +101,9 @@ def total_bytes(sources: Iterable[str]) -> int | None:
         if source == STDIN or not (path.is_file() or path.is_dir()):
             return None
         files = _pages_below(path) if path.is_dir() else [path]
-        total += sum(file.stat().st_size for file in files)
+        for file in files:
+            with suppress(OSError):  # a link that leads nowhere; reading it says so with its name
+                total += file.stat().st_size
     return total
 
 

@@ -61,6 +61,13 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "mine.json")
 
 
+def test_a_number_that_python_does_not_read_is_refused(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"type": "object", "maxProperties": ' + "9" * 5000 + "}")
+    with pytest.raises(Misconfigured, match="a number with too many digits"):
+        load(file)
+
+
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
     """A module in the folder where the command is typed."""

@@ -263,3 +263,18 @@ def test_sources_that_are_there_pass(tmp_path):
     (tmp_path / "a.html").touch()
     check_sources([str(tmp_path), str(tmp_path / "a.html"), "-"])
     assert contents([tmp_path / "a.html"]) != []
+
+
+def test_a_link_that_leads_nowhere_is_refused_by_its_name_and_the_pages_beside_it_are_read(tmp_path):
+    (tmp_path / "a.html").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b.html").write_text("<p>Kettle</p>")
+    assert total_bytes([str(tmp_path)]) == len("<p>Kettle</p>")
+    refused, page = contents([tmp_path])
+    assert str(refused) == f"{tmp_path / 'a.html'}: cannot be read (No such file or directory)"
+    assert isinstance(page, Message)
+
+
+def test_standard_input_that_is_closed_is_said_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(Misconfigured, match=r"standard input\) is closed"):
+        check_sources(["-"])

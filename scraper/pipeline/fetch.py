@@ -260,9 +260,11 @@ def _parsed(url: str, *, relative_to: httpx.URL | None = None) -> httpx.URL:
     if len(text) > MAX_URL_CHARACTERS:
         raise Permanent(ParkReason.REFUSED_ADDRESS, f"the address is longer than {MAX_URL_CHARACTERS} characters")
     try:
-        return httpx.URL(text) if relative_to is None else relative_to.join(text)
+        parsed = httpx.URL(text) if relative_to is None else relative_to.join(text)
+        _ = parsed.host  # decodes an internationalised name only now
     except (httpx.InvalidURL, ValueError) as error:  # idna's errors are ValueErrors
         raise Permanent(ParkReason.REFUSED_ADDRESS, "the address is malformed") from error
+    return parsed
 
 
 def _origin(url: httpx.URL) -> str:

@@ -25,6 +25,7 @@ MAX_WRITTEN_OUT: Final = 10_000  # subschemas with all references followed; a va
 MAX_PATTERNS: Final = 32
 MAX_PATTERN_CHARS: Final = 512
 MAX_PATTERN_BYTES: Final = 1 << 20  # compiled; `[^\s]{1,200}` takes more than a quarter of it
+MAX_LEAST: Final = 64 * 1024  # characters, items or properties that an answer must have: more than any model writes
 KEPT: Final = 64  # compiled schemas; a run has a handful, a hostile queue must not fill the memory
 
 _LOOSENED: Final = frozenset({"uniqueItems", "contains", "minContains", "maxContains"})
@@ -121,6 +122,7 @@ def _compile(text: str) -> CompiledSchema:
     parts = list(subschemas(schema))
     _check_references(parts)
     _check_patterns(parts)
+    _check_least(parts)
     written_out, recursive = _written_out(schema)
     if written_out > MAX_WRITTEN_OUT:
         raise _bad("#", f"is too large with its references written out; {MAX_WRITTEN_OUT} subschemas are allowed")
@@ -168,6 +170,15 @@ def _check_patterns(parts: list[tuple[str, dict[str, Json]]]) -> None:
     for path, pattern in patterns:
         if isinstance(pattern, str) and len(pattern) > MAX_PATTERN_CHARS:
             raise _bad(path, f"has {len(pattern)} characters; {MAX_PATTERN_CHARS} are allowed")
+
+
+def _check_least(parts: list[tuple[str, dict[str, Json]]]) -> None:
+    """A grammar writes a minimum out: one that no answer can reach could keep the model server busy for minutes."""
+    for path, part in parts:
+        for key in ("minLength", "minItems", "minProperties"):
+            least = part.get(key)
+            if isinstance(least, int | float) and least > MAX_LEAST:
+                raise _bad(f"{path}/{key}", f"is {least:g}; {MAX_LEAST} are allowed")
 
 
 def _written_out(schema: dict[str, Json]) -> tuple[int, bool]:

@@ -21,6 +21,7 @@ from scraper.testing.vllm_patterns import text_matching
 
 MAX_DEPTH = 12  # of a recursive schema
 MAX_ITEMS = 50
+MOST_CHARS = 1 << 17  # of a string that is filled up
 
 _ABSENT: Any = object()
 _SYNONYMS = {
@@ -352,6 +353,8 @@ def _invented_string(schema: dict[str, Any], name: str, page: PageText) -> str:
 
 def _fit_string(text: str, schema: dict[str, Any], page: PageText) -> str:
     least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
+    if least > MOST_CHARS:
+        raise GrammarError(f"minLength {least} is more than this server generates")
     if "pattern" not in schema and "format" not in schema and len(text) < least:
         filler = " ".join(page.sentences[:20]) or "text"
         text = (text + " " + filler * (least // len(filler) + 1))[:least]

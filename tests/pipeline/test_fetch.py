@@ -122,7 +122,7 @@ async def test_pages_fetched_at_once_do_not_disturb_each_other(browser, serve):
      "file:///etc/passwd", "ftp://a.com/", "gopher://a.com/", "data:text/html,x", "javascript:alert(1)", "//a.com/", "a.com", "", "http://", "http:///x",
      "http://a.com:22/", "http://a.com:0/", "http://a.com:99999/", "http://a.com:port/", "http://user:pw@a.com/", "http://user@a.com/",
      "http://exa mple.com/", "http://a..com/", "http://%31%32%37.0.0.1/", "http://a.com\\@127.0.0.1/", "http://①②⑦.⓪.⓪.①/", "http://[::1", "http://a.com/\x00",
-     "http://xn--/", "http://a.com/" + "x" * 9000, "\ud800", "http://[64:ff9b::7f00:1]/"],
+     "http://xn--/", "http://xn--a/", "http://a.com/" + "x" * 9000, "\ud800", "http://[64:ff9b::7f00:1]/"],
 )  # fmt: skip
 async def test_addresses_that_must_not_be_fetched_are_refused_before_anything_is_dialled(web, browser, url):
     async with browser() as get:

@@ -98,6 +98,18 @@ def test_many_or_long_patterns_are_refused():
     assert "characters" in refusal({"type": "object", "patternProperties": {"a" * (MAX_PATTERN_CHARS + 1): {}}})
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": 1e9},
+        {"type": "object", "minProperties": 10**9},
+    ],
+)
+def test_a_minimum_that_no_answer_can_reach_is_refused_with_its_path(part):
+    assert "#/properties/a/min" in refusal(object_with(a=part))
+
+
 def test_deep_schemas_are_refused():
     compile_schema(nested(MAX_DEPTH // 2 - 2))
     assert "nested deeper" in refusal(nested(MAX_DEPTH))

@@ -303,3 +303,8 @@ def test_prompts_with_a_common_beginning_share_their_first_blocks_only():
     shared = sum(a == b for a, b in zip(one, other, strict=False))
     assert 3 < shared < min(len(one), len(other))
     assert one[-1] != other[-1]
+
+
+def test_a_string_longer_than_any_answer_is_refused_instead_of_being_written():
+    with pytest.raises(GrammarError, match="minLength 1000000000"):
+        one({"type": "string", "minLength": 10**9})
