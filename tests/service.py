@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,10 @@ class Service:
             check=False,
         )
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start one command; its stderr can be read."""
-        return subprocess.Popen(
+    @contextmanager
+    def running(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+        """One command beside the test; its stderr can be read, and nothing of it is left afterwards."""
+        process = subprocess.Popen(
             [*SCRAPER, *map(str, arguments)],
             env=self.environment,
             cwd=self.folder,
@@ -49,6 +52,11 @@ class Service:
             stderr=subprocess.PIPE,
             text=True,
         )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def results(self) -> list[dict[str, Any]]:
         """What `export` writes."""

@@ -188,13 +188,13 @@ async def test_a_wrong_key_parks_nothing_and_names_the_setting(service, site, mo
     model.api_key = "right"
     service.environment["VLLM_API_KEY"] = "wrong-secret"
     await submit(service, site.url("/product/1"))
-    process = service.start()
-    async for event in until(process, "endpoint_misconfigured"):
-        assert event["setting"] == "VLLM_API_KEY"
-        assert "wrong-secret" not in json.dumps(event)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
-    code, log = await ended(process)
+    with service.running() as process:
+        async for event in until(process, "endpoint_misconfigured"):
+            assert event["setting"] == "VLLM_API_KEY"
+            assert "wrong-secret" not in json.dumps(event)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        code, log = await ended(process)
     assert code == 0
     assert "wrong-secret" not in log
     assert await results(service) == {}
@@ -202,16 +202,18 @@ async def test_a_wrong_key_parks_nothing_and_names_the_setting(service, site, mo
 
 
 async def test_a_killed_worker_loses_nothing(service, site, model):
-    model.faults.add(parse_faults("hang=1x")[0])  # the first answer never comes: its worker is killed while it waits
+    model.freeze()  # no answer comes: the worker is killed while it waits for one
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
-    process = service.start("--until-empty")
-    async for _ in until(process, "llm_request"):
-        pass
-    [worker] = children_of(process.pid)
-    os.kill(worker, signal.SIGKILL)
-    async for event in until(process, "worker_restarted"):
-        assert event["exit_code"] == -signal.SIGKILL
-    code, log = await ended(process)
+    with service.running("--until-empty") as process:
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not model.stats.in_flight:  # noqa: ASYNC110 the referee has no event for it
+                await asyncio.sleep(0.01)
+        [worker] = children_of(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        model.thaw()
+        async for event in until(process, "worker_restarted"):
+            assert event["exit_code"] == -signal.SIGKILL
+        code, log = await ended(process)
     assert code == 0, log
     assert [row["status"] for row in await asyncio.to_thread(service.results)] == ["done"] * 6
 
@@ -219,11 +221,11 @@ async def test_a_killed_worker_loses_nothing(service, site, model):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 async def test_the_first_signal_finishes_what_is_in_hand(service, site, how):
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
-    process = service.start()
-    async for _ in until(process, "llm_request"):
-        pass
-    process.send_signal(how)
-    code, log = await ended(process)
+    with service.running() as process:
+        async for _ in until(process, "llm_request"):
+            pass
+        process.send_signal(how)
+        code, log = await ended(process)
     assert code == 0, log
     done = await asyncio.to_thread(service.results)
     left = await asyncio.to_thread(service.status)
@@ -234,15 +236,15 @@ async def test_the_first_signal_finishes_what_is_in_hand(service, site, how):
 
 async def test_workers_of_a_killed_supervisor_finish_and_go(service, site):
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
-    process = service.start()
-    async for _ in until(process, "llm_request"):
-        pass
-    [worker] = children_of(process.pid)
-    process.kill()
-    async with asyncio.timeout(HANGS_SECONDS):
-        while alive(worker):  # noqa: ASYNC110 another process cannot set an event here
-            await asyncio.sleep(0.05)
-    await ended(process)
+    with service.running() as process:
+        async for _ in until(process, "llm_request"):
+            pass
+        [worker] = children_of(process.pid)
+        process.kill()
+        async with asyncio.timeout(HANGS_SECONDS):
+            while alive(worker):  # noqa: ASYNC110 another process cannot set an event here
+                await asyncio.sleep(0.05)
+        await ended(process)
     done = await asyncio.to_thread(service.results)
     left = await asyncio.to_thread(service.status)
     assert len(done) + left["tasks"] + left["waiting"] == 39
