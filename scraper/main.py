@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import scraper.lean_imports  # noqa: F401 imported for what it does
 from scraper import __version__
 from scraper.config import Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError

@@ -12,7 +12,7 @@ LEVELS = [
     {"main"},
     {"app"},
     {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
-    {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source"},
+    {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
     {"throttle", "ports"},
     {"models", "errors", "events", "config", "deadline", "trace", "schemas", "json_text", "write_ahead"},
 ]
