@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from scraper.testing.vllm import SimulatedVLLM
 from scraper.testing.vllm_faults import parse_faults
 from tests.service import Service
 
-HANGS_SECONDS = 120
+HANGS_SECONDS = 60
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -80,7 +81,12 @@ async def until(process, *events):
 
 
 async def ended(process):
-    _, log = await asyncio.to_thread(process.communicate, timeout=HANGS_SECONDS)
+    try:
+        _, log = await asyncio.to_thread(process.communicate, timeout=HANGS_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, log = await asyncio.to_thread(process.communicate)
+        pytest.fail(f"still running after {HANGS_SECONDS} s:\n{log}")
     return process.returncode, log
 
 
