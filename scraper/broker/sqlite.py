@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from scraper.broker.sqlite_leases import RENEW_SECONDS, GivenBack, Lease
-from scraper.broker.sqlite_process import boot_clock
 from scraper.broker.sqlite_queue import QueueFile, Taken
 from scraper.errors import DeliveryLost, Unavailable
 from scraper.events import Observe, ignore
+from scraper.host import boot_clock
 from scraper.patience import until_available
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName, wait_for
 

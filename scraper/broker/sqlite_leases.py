@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scraper.broker.sqlite_file import SharedFile
-from scraper.broker.sqlite_process import Process, is_gone, this_process
+from scraper.host import Process, pid_namespace, this_process
 
 LEASE_SECONDS = 15.0  # DELIVERY.md: as long as RabbitMQ waits for a heartbeat
 RENEW_SECONDS = 5.0  # two renewals may fail
@@ -60,7 +60,7 @@ class Leases:
     def __init__(self, file: SharedFile) -> None:
         self.owner = secrets.token_bytes(8)
         self._file = file
-        self._process = this_process()
+        self._process, self._namespace = this_process(), pid_namespace()
         self._queue = 0
         self._consumers = 0
         self._until = self._looked = self._may_judge = float("-inf")
@@ -74,9 +74,9 @@ class Leases:
     def extend(self, db: sqlite3.Connection, now: float, *, seconds: float = LEASE_SECONDS) -> None:
         """Be heard of: all leases of this owner run for `seconds` from now."""
         self._notice_own_silence(now)
-        process, until = self._process, now + seconds
+        until = now + seconds
         who = (self.owner, self._queue, self._consumers, until)
-        db.execute(_HEARD_OF, (*who, process.pid, process.started, process.namespace))
+        db.execute(_HEARD_OF, (*who, *self._process, self._namespace))
         self._until = until
 
     def cover(self, db: sqlite3.Connection, now: float) -> None:
@@ -102,7 +102,7 @@ class Leases:
         owners = db.execute(
             "SELECT consumers, until, pid, started, pid_namespace FROM queue_owners WHERE queue = ?", (self._queue,)
         )
-        return sum(each for each, until, *process in owners if until > now and not is_gone(Process(*process)))
+        return sum(each for each, until, *process in owners if until > now and not self._is_gone(*process))
 
     def look_after_the_others(self, now: float) -> None:
         """Take back what is leased to the gone and the silent; at most once in `LOOK_SECONDS`."""
@@ -116,7 +116,7 @@ class Leases:
             ).fetchall()
         silent_since = now if now >= self._may_judge else float("-inf")
         for owner, until, *process in others:
-            gone = is_gone(Process(*process))
+            gone = self._is_gone(*process)
             if gone or until <= silent_since:
                 with self._file.writing() as db:
                     _take_back(db, owner, until=float("inf") if gone else silent_since)
@@ -125,6 +125,10 @@ class Leases:
         """Give back what is still in hand and be no longer heard of."""
         with self._file.writing() as db:
             _take_back(db, self.owner, until=float("inf"))
+
+    def _is_gone(self, pid: int, started: str, namespace: str) -> bool:
+        """Only if that is certain. Of a process in another container it never is: its lease has to run out."""
+        return namespace == self._namespace and Process(pid, int(started or 0)).is_gone()
 
     def _notice_own_silence(self, now: float) -> None:
         if self._until < now:

@@ -27,9 +27,9 @@ from pathlib import Path
 
 from scraper.broker.sqlite_file import SharedFile
 from scraper.broker.sqlite_leases import IDLE_SECONDS, GivenBack, Lease, Leases, give_back
-from scraper.broker.sqlite_process import boot_clock, boot_id
 from scraper.broker.sqlite_schema import LEASED, READY, WAITING
 from scraper.errors import Unavailable
+from scraper.host import boot_clock, boot_id
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName
 
 PROMOTED_AT_ONCE = 100  # a million messages due at once must not make one taker wait

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from scraper.errors import Misconfigured
+from scraper.host import boot_id
 from scraper.write_ahead import use_write_ahead_log
 
 MAX_PUSH_SECONDS = 3600.0
@@ -120,11 +121,3 @@ class _Immediate:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._db.execute("COMMIT" if error is None else "ROLLBACK")
-
-
-def boot_id() -> str:
-    """Which boot of this machine the monotonic clock belongs to; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""

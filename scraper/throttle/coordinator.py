@@ -22,9 +22,10 @@ from typing import Self
 
 from scraper.errors import Misconfigured
 from scraper.events import Observe, ThrottleHosted, ignore
+from scraper.host import boot_id, pid_namespace
 from scraper.throttle.election import Seat, holder_of
+from scraper.throttle.forked import keep_from_children
 from scraper.throttle.nanoseconds import ns, to_seconds
-from scraper.throttle.processes import boot_id, keep_from_children, pid_namespace
 from scraper.throttle.protocol import VERSION, BadLine, Bye, Command, Hello, Message, Report, Welcome
 from scraper.throttle.rate_limiter import Clock, loop_time
 from scraper.throttle.run_dir import MeetingPlace
@@ -131,7 +132,7 @@ class _Office:
     """One time of hosting, from taking the seat to leaving it."""
 
     def __init__(
-        self, seat: Seat, place: MeetingPlace, observe: Observe, clock: Clock, *, boot: str, pids: int
+        self, seat: Seat, place: MeetingPlace, observe: Observe, clock: Clock, *, boot: str, pids: str
     ) -> None:
         self._seat = seat
         self._place = place

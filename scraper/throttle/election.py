@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from scraper.errors import Misconfigured
-from scraper.throttle.processes import keep_from_children
+from scraper.throttle.forked import keep_from_children
 
 
 class Seat:

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scraper.events import Event, LeaseReaped, ThrottleLimitsDiffer
+from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
 from scraper.throttle.nanoseconds import ns, to_seconds
-from scraper.throttle.processes import Process
 from scraper.throttle.protocol import (
     Ask,
     BadLine,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from scraper.throttle.processes import keep_from_children
+from scraper.throttle.forked import keep_from_children
 
 FORMAT = 1
 PLACE_BYTES = 1 << 20

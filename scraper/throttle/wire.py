@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Callable
 
-from scraper.throttle.processes import Process, keep_from_children, peer_of
+from scraper.host import Process, process_of
+from scraper.throttle.forked import keep_from_children
 from scraper.throttle.protocol import LONGEST_LINE, MESSAGES_PER_LINE, BadLine, Message, decode, encode
+
+_PEER = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED
 
 LONGEST_BACKLOG = 8 << 20
 """Bytes waiting for a peer that does not read, being stopped: it is hung up on, and tells all again when back."""
@@ -83,7 +87,7 @@ class Wire(asyncio.Protocol):
         connected = transport.get_extra_info("socket")
         self._socket = connected
         keep_from_children(self)
-        self.peer, user = peer_of(connected)
+        self.peer, user = _peer_of(connected)
         if user not in {os.geteuid(), 0}:  # the folder's mode should have kept it out
             transport.abort()
         if self._opened is not None:
@@ -109,3 +113,9 @@ class Wire(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(None)
         self._closed(self)
+
+
+def _peer_of(connected: socket.socket) -> tuple[Process, int]:
+    """The process at the other end of a Unix socket and its user id, by the kernel's word."""
+    pid, uid, _ = _PEER.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return process_of(pid), uid

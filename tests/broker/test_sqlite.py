@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import resource
 import signal
@@ -16,10 +15,10 @@ import pytest
 from scraper.broker import sqlite_leases
 from scraper.broker.sqlite import SqliteBroker
 from scraper.broker.sqlite_leases import IDLE_SECONDS, LEASE_SECONDS, RENEW_SECONDS, GivenBack
-from scraper.broker.sqlite_process import Process, boot_clock, is_gone, this_process
 from scraper.broker.sqlite_queue import ANY_READY, LATEST, NEXT_DUE, PROMOTE, TAKE, QueueFile
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Back, WaitingFor
+from scraper.host import Process, boot_clock, pid_namespace, this_process
 from scraper.ports import Depth, Message
 from tests.broker.conftest import Place
 
@@ -68,7 +67,12 @@ def open_queue(path, clock):
 @pytest.fixture
 def owner_is(monkeypatch):
     """Queues opened next belong to this process."""
-    return lambda process: monkeypatch.setattr(sqlite_leases, "this_process", lambda: process)
+
+    def be(process, *, namespace=None):
+        monkeypatch.setattr(sqlite_leases, "this_process", lambda: process)
+        monkeypatch.setattr(sqlite_leases, "pid_namespace", lambda: namespace or pid_namespace())
+
+    return be
 
 
 def publish(queue, *bodies):
@@ -213,7 +217,7 @@ def test_leases_of_a_process_that_is_gone_are_given_back_within_a_second(open_qu
     other = open_queue()
     finished = subprocess.Popen([sys.executable, "-c", ""])
     finished.wait()
-    owner_is(Process(finished.pid, "1", this_process().namespace))
+    owner_is(Process(finished.pid, 1))
     gone = open_queue()
     publish(gone, b"task")
     take(gone)
@@ -221,21 +225,8 @@ def test_leases_of_a_process_that_is_gone_are_given_back_within_a_second(open_qu
     assert [(each.message.body, each.returns) for each in take(other)] == [(b"task", 1)]
 
 
-def test_a_zombie_is_gone():
-    zombie = subprocess.Popen([sys.executable, "-c", ""])
-    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    assert is_gone(Process(zombie.pid, "", this_process().namespace))
-    zombie.wait()
-
-
-def test_a_later_process_with_the_same_number_is_another():
-    me = this_process()
-    assert not is_gone(me)
-    assert is_gone(Process(me.pid, str(int(me.started) - 1), me.namespace))
-
-
 def test_process_numbers_of_another_container_mean_nothing(open_queue, owner_is, clock):
-    owner_is(Process(2**22 + 1, "1", "pid:[1]"))
+    owner_is(Process(2**22 + 1, 1), namespace="pid:[1]")
     elsewhere = open_queue()
     owner_is(this_process())
     other = open_queue()
@@ -394,7 +385,7 @@ async def test_consumers_are_counted_over_all_processes(place):
 
 
 def test_consumers_of_a_process_that_is_gone_are_not_counted(open_queue, owner_is):
-    owner_is(Process(2**22 + 1, "1", this_process().namespace))
+    owner_is(Process(2**22 + 1, 1))
     open_queue().count_consumers(3)
     owner_is(this_process())
     assert open_queue().depth().consumers == 0

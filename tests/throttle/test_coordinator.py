@@ -657,7 +657,7 @@ async def test_another_release_is_told_ours_and_hung_up_on(share, tmp_path):
 
 async def test_a_peer_of_another_user_is_hung_up_on(share, tmp_path, monkeypatch):
     async with share():
-        monkeypatch.setattr("scraper.throttle.wire.peer_of", lambda _: (None, os.geteuid() + 1))
+        monkeypatch.setattr("scraper.throttle.wire._peer_of", lambda _: (None, os.geteuid() + 1))
         reader, writer = await connect(tmp_path)
         writer.write(encode([Hello(VERSION, "x", 0)]))
         assert await everything(reader) == b""

@@ -1,13 +1,12 @@
 """One admission for many processes: who is told what, and what becomes of what they hold. Pure; times in seconds."""
 
 import json
-import os
 
 import pytest
 
 from scraper.events import CircuitOpened, LeaseReaped, ThrottleLimitsDiffer
+from scraper.host import Process, this_process
 from scraper.throttle.nanoseconds import ns
-from scraper.throttle.processes import Process, process_of
 from scraper.throttle.protocol import (
     Ask,
     BadLine,
@@ -32,7 +31,7 @@ from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 from scraper.throttle.verdict_message import finish_of
 
-HERE = process_of(os.getpid())
+HERE = this_process()
 DEAD = Process(HERE.pid, HERE.started + 1)  # its pid was used again
 UNSEEN = Process(0, 0)
 LIMITS = Brings(max_concurrent=2, requests_per_minute=60, threshold=5, timeout_seconds=60)

@@ -9,7 +9,7 @@ import pytest
 
 from scraper.errors import Misconfigured
 from scraper.throttle.election import Seat, holder_of
-from scraper.throttle.processes import Process, keep_from_children, process_of
+from scraper.throttle.forked import keep_from_children
 from scraper.throttle.run_dir import MeetingPlace, endpoint_key
 from scraper.throttle.snapshot_file import PLACE_BYTES, SnapshotFile, Unusable
 
@@ -176,25 +176,6 @@ def test_what_was_closed_before_the_fork_is_left_alone(tmp_path):
     if child == 0:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-
-
-# --- processes ----------------------------------------------------------------------------------------------------
-
-
-def test_a_process_is_known_by_its_pid_and_start():
-    me = process_of(os.getpid())
-    assert not me.is_gone()
-    assert Process(me.pid, me.started + 1).is_gone()
-    assert not Process(0, 0).is_gone()
-
-
-def test_a_process_that_is_dead_but_not_yet_waited_for_is_gone():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        it = process_of(process.pid)
-        assert not it.is_gone()
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert it.is_gone()
 
 
 # --- the snapshot -------------------------------------------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""What processes of one host can know of each other: the clock they share, and whether another one still runs.
+
+A pid alone may be used again, so a process is its pid and its start time. Pids mean something within one namespace
+only: whoever passes them on says which, by `pid_namespace`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_PROC: Final = Path("/proc")
+_DEAD: Final = -1  # a zombie: dead, and only not yet waited for
+
+
+class Process(NamedTuple):
+    """`started`: clock ticks since boot, as the kernel counts them; 0 where unknown. Pid 0: not visible from here."""
+
+    pid: int
+    started: int
+
+    @property
+    def is_visible(self) -> bool:
+        return self.pid > 0 and self.started > 0
+
+    def is_gone(self) -> bool:
+        """Whether it surely runs no more; false for one that cannot be seen."""
+        if self.pid <= 0:
+            return False
+        started = _start_of(self.pid)
+        if started is None:  # also where /proc hides the processes of other users
+            return not _answers(self.pid)
+        return started == _DEAD or self.started not in {0, started}
+
+
+def process_of(pid: int) -> Process:
+    return Process(pid, max(0, _start_of(pid) or 0))
+
+
+def this_process() -> Process:
+    return process_of(os.getpid())
+
+
+def pid_namespace() -> str:
+    """Whose pids are meant here: those of another container are other processes. Empty where the system is silent."""
+    try:
+        return str((_PROC / "self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def boot_id() -> str:
+    """Which boot of this host its monotonic clocks belong to; empty where the system does not say."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def boot_clock() -> float:
+    """Seconds since the host started, suspended or not; setting the wall clock does not move it."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _start_of(pid: int) -> int | None:
+    """Fields 3 and 22 of proc(5): `_DEAD` for a zombie, None where there is nothing to read."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    state, *fields = text.rpartition(")")[2].split()  # the name before it may hold anything, brackets too
+    return _DEAD if state in {"Z", "X"} else int(fields[18])
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
