@@ -26,6 +26,7 @@ SHARE_OF_CONSUMER_TIMEOUT = 0.9
 
 _NEARLY = 0.9  # difflib ratio: one or two letters off in a name of this length
 _LONG_ENOUGH_TO_COMPARE = 8
+_SHOWN = 200  # characters of a wrong value
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -49,6 +50,7 @@ def _sqlite_url(value: str) -> str:
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
+    _ = parts.port  # raises ValueError for one that is none
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be http://host:port/v1 or https://…")
     return value.rstrip("/")
@@ -114,7 +116,9 @@ class Settings(BaseSettings):
     fetch_timeout: Seconds = Field(30.0, gt=0, description="seconds per page, redirects included")
     fetch_max_bytes: ByteSize = Field(ByteSize(5 * MIB), gt=0, description="bytes of a page, decompressed")
     fetch_delay: Seconds = Field(1.0, ge=0, le=3600, description="seconds between two pages of one host")
-    user_agent: str = Field(f"scraper/{__version__}", min_length=1, max_length=200, description="how it names itself")
+    user_agent: str = Field(
+        f"scraper/{__version__}", pattern=r"^[ -~]+$", max_length=200, description="how it names itself, in ASCII"
+    )
     robots: bool = Field(default=True, description="obey robots.txt")
     allow_private_addresses: bool = Field(default=False, description="fetch from private networks too")
     schemas_dir: Path | None = Field(None, description="folder of own schemas, NAME.json")
@@ -163,6 +167,10 @@ def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
         settings = Settings(_env_file=env_file if env_file.is_file() else None, **overrides)
     except ValidationError as error:
         raise Misconfigured("\n".join([*_explain(error, env_file), *nearly])) from None
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{env_file}: not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+    except OSError as error:
+        raise Misconfigured(f"{env_file}: cannot be read ({error.strerror})") from None
     if nearly:
         raise Misconfigured("\n".join(nearly))
     return settings
@@ -224,5 +232,5 @@ def _explain(error: ValidationError, env_file: Path) -> Iterator[str]:
             yield message
         else:
             field = Settings.model_fields[name.lower()]
-            shown = "…" if field.annotation is SecretStr else without_credentials(str(mistake["input"]))
+            shown = "…" if field.annotation is SecretStr else without_credentials(str(mistake["input"]))[:_SHOWN]
             yield f"{name}={shown}: {message[:1].lower()}{message[1:]} ({field.description})"

@@ -50,6 +50,8 @@ def test_nothing_set_gives_the_owners_defaults():
         ("BROKER_URL", "sqlite:///a.db,amqp://localhost"),
         ("RESULTS_URL", "sqlite://"),
         ("VLLM_BASE_URL", "localhost:8000"),
+        ("VLLM_BASE_URL", "http://localhost:99999/v1"),
+        ("USER_AGENT", "name\r\nX-Injected: yes"),
         ("ROBOTS", "perhaps"),
         ("LOG_LEVEL", "loud"),
         ("QUEUE_NAMESPACE", "two words"),
@@ -82,6 +84,17 @@ def test_an_unknown_key_in_the_env_file_is_refused(tmp_path):
     env.write_text("VLLM_MAX_CONCURRENCY=3\n")
     with pytest.raises(Misconfigured, match=r"VLLM_MAX_CONCURRENCY in .*\.env: there is no such setting"):
         load_settings(env)
+
+
+def test_an_env_file_that_is_no_text_is_refused_by_its_name(tmp_path):
+    file = tmp_path / ".env"
+    file.write_bytes("VLLM_MODEL=x".encode("utf-16"))
+    with pytest.raises(Misconfigured, match=r"\.env: not UTF-8 \(byte 1\)"):
+        load_settings(file)
+
+
+def test_a_wrong_value_of_any_length_is_refused_in_a_few_words():
+    assert len(refusal(WORKERS="9" * 70_000)) < 500
 
 
 def test_the_environment_wins_over_the_env_file(tmp_path, monkeypatch):
