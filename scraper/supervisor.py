@@ -94,9 +94,12 @@ class Supervisor:
 
     def _tell(self, word: bytes) -> None:
         for place in self._places:
-            if place.process is not None and place.process.stdin is not None:
-                with suppress(OSError):
-                    place.process.stdin.write(word)
+            self._tell_one(place, word)
+
+    def _tell_one(self, place: _Place, word: bytes) -> None:
+        if place.process is not None and place.process.stdin is not None:
+            with suppress(OSError):
+                place.process.stdin.write(word)
 
     async def _keep(self, place: _Place, stop: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time
@@ -123,6 +126,8 @@ class Supervisor:
             *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE, env=self._environment
         )
         place.process = process
+        if self._stopping:  # all others were told while this one was being started
+            self._tell_one(place, DRAIN)
         try:
             async with asyncio.TaskGroup() as readers:
                 assert process.stdout is not None

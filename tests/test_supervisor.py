@@ -121,3 +121,22 @@ async def test_what_the_lifeline_says_does_not_count_as_a_signal(signals):
     for _ in signals:
         stop.ask()
     assert stop.now.is_set() == (len(signals) == 2)
+
+
+async def test_a_worker_that_was_being_started_when_all_were_told_drains_too(monkeypatch):
+    begun, go_on, start = asyncio.Event(), asyncio.Event(), asyncio.create_subprocess_exec
+
+    async def slowly(*arguments, **options):
+        begun.set()
+        await go_on.wait()
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slowly)
+    async with supervised(STUBBORN.replace("now", "drain")) as (_, watched, stop, running):
+        await begun.wait()
+        stop.drain.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        go_on.set()
+        await watched.until(lambda: (0, "drain") in watched.lines)
+        await running

@@ -7,6 +7,7 @@ The body is the task, untouched. What the service knows beside it travels in hea
 from __future__ import annotations
 
 import struct
+from typing import TypeGuard
 from uuid import uuid4
 
 from aiormq import spec
@@ -19,6 +20,8 @@ from scraper.ports import Message
 HIGH_PRIORITY = 9
 NORMAL_PRIORITY_MAX = 4  # RabbitMQ's quorum queues know two classes: up to 4 and from 5
 PERSISTENT = 2
+LONGEST_TASK_ID = 200  # characters, as of a task's own
+MOST_ATTEMPTS = 1_000_000  # beyond any limit; a database refuses to count past 64 bits
 
 
 def properties_of(message: Message, *, high: bool) -> spec.Basic.Properties:
@@ -47,8 +50,8 @@ def message_of(raw: DeliveredMessage) -> Message:
     task_id = headers.get("x-task-id")
     return Message(
         raw.body,
-        task_id=task_id if isinstance(task_id, str) else "",
-        attempts=_count(headers.get("x-attempts")),
+        task_id=task_id if _is_task_id(task_id) else "",
+        attempts=min(_count(headers.get("x-attempts")), MOST_ATTEMPTS),
         submission=_count(headers.get("x-submission")),
         priority="high" if (properties.priority or 0) > NORMAL_PRIORITY_MAX else "normal",
     )
@@ -57,6 +60,10 @@ def message_of(raw: DeliveredMessage) -> Message:
 def returns_of(raw: DeliveredMessage) -> int:
     """How often the broker has had this message back."""
     return _count((raw.header.properties.headers or {}).get("x-delivery-count"))
+
+
+def _is_task_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= LONGEST_TASK_ID and value.isprintable()
 
 
 def _count(value: object) -> int:

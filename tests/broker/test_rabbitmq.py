@@ -406,6 +406,8 @@ async def test_what_was_prefetched_and_not_handed_out_goes_back_when_a_consumer_
         {"x-task-id": 5, "x-attempts": "many", "x-submission": [1], "x-delivery-count": "x"},
         {"x-task-id": {"a": 1}, "x-attempts": -3, "x-submission": True, "x-delivery-count": -1},
         {"x-task-id": b"\xff", "x-attempts": 1.5, "x-submission": None, "x-delivery-count": None},
+        {"x-task-id": "a\n\x1b[2J"},
+        {"x-task-id": "a" * 201},
     ],
 )
 def test_headers_that_make_no_sense_count_as_absent(headers):
@@ -413,6 +415,12 @@ def test_headers_that_make_no_sense_count_as_absent(headers):
     raw = DeliveredMessage(delivery=spec.Basic.Deliver(), header=header, body=b"body", channel=None)
     assert message_of(raw) == Message(b"body")
     assert returns_of(raw) == 0
+
+
+def test_attempts_that_no_database_could_count_on_are_cut_to_many():
+    header = ContentHeader(properties=spec.Basic.Properties(headers={"x-attempts": 2**63 - 1}))
+    raw = DeliveredMessage(delivery=spec.Basic.Deliver(), header=header, body=b"body", channel=None)
+    assert message_of(raw).attempts == 1_000_000
 
 
 @pytest.mark.parametrize(
