@@ -1,11 +1,19 @@
 """Documents are part of the product: what they list is what there is."""
 
 import dataclasses
+import json
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from scraper import events
+from scraper.main import main
+from scraper.models import ParkReason
+from scraper.pipeline.task import decode
+from scraper.schemas import named_schema
 
 ROOT = Path(__file__).parent.parent
 EVENTS = sorted(
@@ -23,3 +31,35 @@ def test_the_architecture_lists_every_event_with_its_level_and_fields(kind):
     fields = " ".join(field.name for field in dataclasses.fields(kind))
     listed = [" ".join(line.split()) for line in (ROOT / "ARCHITECTURE.txt").read_text().splitlines()]
     assert f"{kind.name} {kind.level} {fields}" in listed
+
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"^(?:python -m scraper\.main|scraper) ([a-z]+)", README, re.MULTILINE)))
+)
+def test_every_command_of_the_readme_exists_and_has_an_example(command):
+    helped = CliRunner().invoke(main, [command, "--help"])
+    assert helped.exit_code == 0
+    assert "Example" in helped.output
+
+
+def test_the_readmes_table_of_commands_is_the_list_of_commands():
+    listed = set(re.findall(r"^\| `([a-z]+)", README, re.MULTILINE)) & set(main.commands)
+    assert listed == {name for name, command in main.commands.items() if not command.hidden}
+
+
+def test_the_readmes_task_is_one():
+    [example] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    task = decode(example.encode(), named_schema=partial(named_schema, folder=None), max_bytes=10_000)
+    assert task.metadata == json.loads(example)["metadata"]
+
+
+def test_the_readme_names_every_reason_for_parking():
+    assert set(ParkReason) <= set(re.findall(r"`([a-z_]+)`", README))
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z-]+)", README))))
+def test_every_make_target_of_the_readme_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
