@@ -22,6 +22,7 @@ from scraper.lifeline import Stop, lifeline
 from scraper.models import Json, Priority, Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
+from scraper.patience import until_available
 from scraper.ports import Broker, Store
 from scraper.worker import Limits, Worker
 
@@ -264,7 +265,12 @@ async def _watch(
 ) -> None:
     """Look every second how far the run has come, and end it when nothing is left."""
     clock = asyncio.get_running_loop().time
-    async with open_broker(settings, observe=observe) as broker:
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> Broker:
+            return await stack.enter_async_context(open_broker(settings, observe=observe))
+
+        broker = await until_available("broker", opened, observe=observe)
         while True:
             await asyncio.sleep(READING_SECONDS)
             with suppress(Unavailable):  # the workers say that the broker is away; counting can wait
@@ -340,7 +346,6 @@ async def submit_files(
         defaults=defaults,
         max_task_bytes=settings.task_max_bytes,
         decode_page=partial(decode_page, header_charset=None),
-        stdin=sys.stdin.buffer,
     )
     async with open_store(settings) as store, open_broker(settings, observe=observe) as broker:
         return await submit(
@@ -369,7 +374,8 @@ async def export_results(
 
 async def queue_status(settings: Settings) -> dict[str, Json]:
     """What waits, what is done, and why what is parked is."""
-    async with open_store(settings, create=False) as store, open_broker(settings, observe=ignore) as broker:
+    observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
+    async with open_store(settings, create=False) as store, open_broker(settings, observe=observe) as broker:
         depth = await broker.depth()
         counts = await store.counts()
     parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
