@@ -343,7 +343,7 @@ _ACTIONS_WITH_LINKS: Final = _ACTIONS | _on("img", _Writer.image_with_address) |
 
 
 def _base_url(tree: LexborHTMLParser, base_url: str | None) -> str | None:
-    node = tree.css_first("base[href]")
+    node = tree.css_first("[href]:is(base)")  # see head.py for the order
     href = node.attrs.get("href") if node is not None else None
     return _absolute(base_url, href) or base_url if href else base_url
 

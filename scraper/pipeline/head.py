@@ -11,7 +11,8 @@ from typing import Final
 from selectolax.lexbor import LexborHTMLParser
 
 MAX_VALUE_CHARS: Final = 500  # a description is one or two sentences; longer ones are stuffing
-_SELECTOR: Final = "meta[content], link[rel=canonical], link[itemprop]"
+_SELECTOR: Final = "[content]:is(meta), [rel=canonical]:is(link), [itemprop]:is(link)"
+"""Attributes first: lexbor compares a tag's name as text with every element of the page, which takes twice as long."""
 
 _LABELS: Final[dict[str, str]] = {
     "og:title": "Title",
