@@ -202,7 +202,7 @@ def sqlite_path(url: str) -> Path:
 
 def without_credentials(url: str) -> str:
     """`url`, or several with commas, fit for a log: user and password replaced by `***`."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "***@", url)
+    return re.sub(r"(?<=://)(?:(?!,\w+://)\S)*@", "***@", url)  # to the last @: passwords hold any character
 
 
 def _nearly_settings(environment: Mapping[str, str]) -> Iterator[str]:

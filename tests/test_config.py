@@ -134,6 +134,11 @@ def test_credentials_are_masked_wherever_a_url_is_shown():
     assert without_credentials("amqp://me:pw@h/v,amqps://x@y") == "amqp://***@h/v,amqps://***@y"
 
 
+def test_no_character_of_a_password_ends_its_masking():
+    assert without_credentials("amqp://me:p@w/x@h/v,amqp://a:b@c") == "amqp://***@h/v,amqp://***@c"
+    assert "cr@et" not in refusal(BROKER_URL="ampq://me:se/cr@et@host/")
+
+
 def test_consumers_that_cannot_all_get_their_turn_are_pointed_out():
     crowded = Settings(workers=100, vllm_requests_per_minute=10)
     assert [name for name, _ in surprises(crowded)] == ["HOLD_LIMIT"]
