@@ -52,11 +52,10 @@ def main() -> int:
         results = FOLDER / "results.jsonl"
         _step(["export", "-o", str(results)], environment)
     rows = [json.loads(line) for line in results.read_text().splitlines()]
-    console.print(_table(rows[:12]))
-    done = sum(row["status"] == "done" for row in rows)
-    console.print(
-        f"{len(rows)} tasks: {done} done, {len(rows) - done} parked, in {seconds:.0f} s. All of them: {results}"
-    )
+    parked = [row for row in rows if row["status"] == "parked"]
+    console.print(_table([row for row in rows if row["status"] == "done"][:8] + parked))
+    done = len(rows) - len(parked)
+    console.print(f"{len(rows)} tasks: {done} done, {len(parked)} parked, in {seconds:.0f} s. All of them: {results}")
     return 0 if len(rows) == TASKS else 1
 
 
