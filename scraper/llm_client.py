@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 import httpx
+from pydantic_core import to_json
 
 from scraper import __version__
 from scraper.deadline import Deadline, no_deadline
@@ -303,15 +304,24 @@ class LLMClient:
     # --- the request ----------------------------------------------------------------------------------------------
 
     def _request(self, call: _Call) -> httpx.Request:
-        text = json.dumps(call.content, ensure_ascii=False, separators=(",", ":"))
-        body = text.encode("utf-8", "replace")  # half of a surrogate pair, from a broken page, is no UTF-8
         return httpx.Request(
-            "POST", self._server.chat_url, headers=self._headers, content=body, extensions=self._extensions
+            "POST",
+            self._server.chat_url,
+            headers=self._headers,
+            content=_body(call.content),
+            extensions=self._extensions,
         )
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _body(content: dict[str, Json]) -> bytes:
+    try:
+        return to_json(content)  # half of what json.dumps takes
+    except ValueError:  # half of a surrogate pair, from a broken page, is no UTF-8
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _book(call: _Call, waited: Waited) -> None:
