@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import re
@@ -33,7 +34,7 @@ def log_events(
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
             if pretty
-            else structlog.processors.JSONRenderer(ensure_ascii=False),
+            else structlog.processors.JSONRenderer(_line),
         ],
         wrapper_class=structlog.BoundLogger,
     ).bind(pid=os.getpid())
@@ -50,6 +51,13 @@ def log_events(
 
     _take_library_warnings(observe)
     return observe
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)  # json.dumps would make one for every line
+
+
+def _line(fields: dict[str, Any], **_: object) -> str:
+    return _ENCODER.encode(fields)
 
 
 def _fields(event: Event) -> dict[str, Any]:
