@@ -49,9 +49,10 @@ class Publisher:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(IN_FLIGHT, len(messages))):
                     group.create_task(self._send_each(queue, remaining))
-        except* Unavailable as errors:
-            first = errors.exceptions[0]
-            raise Unavailable(str(first)) from first
+        except ExceptionGroup as errors:  # not `except*`: before Python 3.11.4 what it raises is a group again
+            if errors.split(Unavailable)[1] is not None:
+                raise
+            raise Unavailable(str(errors.exceptions[0])) from errors
 
     async def _send_each(self, queue: str, messages: Iterator[Message]) -> None:
         for message in messages:
