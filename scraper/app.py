@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scraper.config import Settings, sqlite_path, surprises, without_credentials
+from scraper.config import Settings, sqlite_path, surprises
+from scraper.credentials import without_credentials
 from scraper.errors import Unavailable
 from scraper.events import Event, Observe, SettingWarning, WorkerStarted, WorkerStopped, ignore
 from scraper.lifeline import Stop, lifeline
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from scraper.task_files import Refused
     from scraper.throttle.seam import Throttle
     from scraper.throttle.shared_limiter import SharedRateLimiter
+
+T = TypeVar("T")
 
 
 def open_broker(settings: Settings, *, observe: Observe) -> Broker:
@@ -157,30 +160,45 @@ async def work(settings: Settings) -> None:
 
     stop = Stop()
     stop.on_signals(signal.SIGTERM)
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings))
-        broker = await stack.enter_async_context(open_broker(settings, observe=observe))
-        pipeline = await stack.enter_async_context(open_pipeline(settings, observe=observe))
-        worker = Worker(
-            pipeline,
-            broker=broker,
-            store=store,
-            consumers=settings.concurrent_consumers_per_worker,
-            limits=_limits(settings),
-            render_result=_result_line if settings.results_queue else None,
-            observe=observe,
-        )
+    worker: Worker | None = None
 
-        def tell() -> bytes:
-            tally.in_hand = worker.in_hand
-            return tally.to_line()
+    def tell() -> bytes:
+        tally.in_hand = worker.in_hand if worker is not None else 0
+        return tally.to_line()
 
-        observe(_started(settings))
-        async with lifeline(stop, tell=tell):
+    async with lifeline(stop, tell=tell), AsyncExitStack() as stack:
+        worker = await _unless(stop, _open_worker(settings, stack, observe=observe))
+        if worker is not None:
+            observe(_started(settings))
             await worker.run(stop.drain, stop.now)
-        observe(
-            WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"])
-        )
+    observe(WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"]))
+
+
+async def _open_worker(settings: Settings, stack: AsyncExitStack, *, observe: Observe) -> Worker:
+    """A worker with everything it needs, to be closed by `stack`. Waits for a broker that is away."""
+    store = await stack.enter_async_context(open_store(settings))
+    broker = await stack.enter_async_context(open_broker(settings, observe=observe))
+    pipeline = await stack.enter_async_context(open_pipeline(settings, observe=observe))
+    return Worker(
+        pipeline,
+        broker=broker,
+        store=store,
+        consumers=settings.concurrent_consumers_per_worker,
+        limits=_limits(settings),
+        render_result=_result_line if settings.results_queue else None,
+        observe=observe,
+    )
+
+
+async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:
+    """What `opening` gives, or None where it was told to stop first: a broker may be away for days."""
+    task = asyncio.create_task(opening)
+    stopped = asyncio.create_task(stop.drain.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    await _ended(stopped)
+    if not task.done():
+        await _ended(task)
+    return None if task.cancelled() else task.result()
 
 
 def _result_line(result: Result) -> bytes:
@@ -220,10 +238,16 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
 
     stop = Stop()
     stop.on_signals(signal.SIGINT, signal.SIGTERM)
-    observe = log_events(level=settings.log_level, style=settings.log_format)
+    log = log_events(level=settings.log_level, style=settings.log_format)
+    hosted = Tally()  # the shared throttle tells its state to whoever hosts it
+
+    def observe(event: Event) -> None:
+        hosted.add(event)
+        log(event)
+
     for setting, message in surprises(settings):
         observe(SettingWarning(setting, message))
-    progress = Progress()
+    progress = Progress(hosted)
     with _panel(until_empty=until_empty) as panel:
         supervisor = Supervisor(
             [sys.executable, "-m", "scraper.main", "worker"],
@@ -303,7 +327,7 @@ def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Report], Non
     return show
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _ended(task: asyncio.Task[Any]) -> None:
     """Cancel `task` unless it has ended; its error, if it met one, is the run's."""
     task.cancel()
     with suppress(asyncio.CancelledError):

@@ -8,7 +8,6 @@ one line each that says which and why. Other environment names are ignored: vLLM
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +17,7 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scraper import __version__
+from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 
 ENV_FILE = Path(".env")
@@ -43,7 +43,7 @@ def _broker_url(value: str) -> str:
 
 def _sqlite_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
+    if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2 or "?" in value or "#" in value:
         raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
     return value
 
@@ -187,6 +187,15 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
             "back to the queue unworked; lower WORKERS or CONCURRENT_CONSUMERS_PER_WORKER, or raise the pace"
         )
         yield "HOLD_LIMIT", message
+    for name in NOT_USED_YET:
+        if getattr(settings, name) != Settings.model_fields[name].get_default():
+            yield name.upper(), "has no effect yet"
+    if settings.prefetch_count > 1:
+        message = (
+            f"the last of {settings.prefetch_count} messages that a consumer has taken waits for all others, and may "
+            "outlast the broker's consumer_timeout; 1 costs nothing, since pages wait for the model anyway"
+        )
+        yield "PREFETCH_COUNT", message
     if consumers < settings.vllm_max_concurrent:
         message = (
             f"{settings.vllm_max_concurrent} slots but only {consumers} consumers (WORKERS × "
@@ -195,14 +204,12 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "VLLM_MAX_CONCURRENT", message
 
 
+NOT_USED_YET = ("structured_data", "grounding", "cache", "http_port", "http_host", "dashboard_token")
+
+
 def sqlite_path(url: str) -> Path:
     """The file that a checked `sqlite:///…` URL names."""
     return Path(urlsplit(url).path.removeprefix("/"))
-
-
-def without_credentials(url: str) -> str:
-    """`url`, or several with commas, fit for a log: user and password replaced by `***`."""
-    return re.sub(r"(?<=://)(?:(?!,\w+://)\S)*@", "***@", url)  # to the last @: passwords hold any character
 
 
 def _nearly_settings(environment: Mapping[str, str]) -> Iterator[str]:

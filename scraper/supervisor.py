@@ -22,6 +22,7 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _HEALTHY_AFTER_SECONDS = 60.0
 _KILL_AFTER_SECONDS = 10.0
 _LONGEST_LINE = 1 << 20
+_EXIT_NOT_STARTED = 71  # EX_OSERR of sysexits.h
 
 
 @dataclass(slots=True)
@@ -122,9 +123,12 @@ class Supervisor:
 
     async def _run_one(self, place: _Place) -> int:
         stderr = None if self._on_log is None else PIPE
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE, env=self._environment
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=_LONGEST_LINE, env=self._environment
+            )
+        except OSError:  # no memory or no process left just now: as a worker that crashed at once
+            return _EXIT_NOT_STARTED
         place.process = process
         if self._stopping:  # all others were told while this one was being started
             self._tell_one(place, DRAIN)
@@ -142,5 +146,11 @@ class Supervisor:
 
 
 async def _lines(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
-    while line := await stream.readline():
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # longer than any line of ours: left out
+            continue
+        if not line:
+            return
         take(line)

@@ -100,7 +100,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             tasks = [await stack.enter_async_context(self._broker.consumer()) for _ in range(self._consumers)]
             dead_letters = await stack.enter_async_context(self._broker.consumer("parked"))
-            loops = {asyncio.create_task(self._consume(each, self._handle)) for each in tasks}
+            loops = {asyncio.create_task(self._consume(each, self._handle, hand_back=_hand_back)) for each in tasks}
             loops.add(asyncio.create_task(self._consume(dead_letters, self._keep_dead_letter)))
             try:
                 await _first(loops, stop, stop_now)
@@ -123,7 +123,14 @@ class Worker:
                 while not stop_now.is_set() and (busy := {loop for loop in loops if not loop.done()}):
                     await _first(busy, stop_now)
 
-    async def _consume(self, consumer: Consumer, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+    async def _consume(
+        self,
+        consumer: Consumer,
+        handle: Callable[[Delivery], Awaitable[None]],
+        *,
+        hand_back: Callable[[Delivery], Awaitable[None]] | None = None,
+    ) -> None:
+        """Without `hand_back` an unfinished delivery returns to its own queue when the consumer is closed."""
         this = asyncio.current_task()
         assert this is not None
         while not self._stopping:
@@ -136,7 +143,8 @@ class Worker:
             try:
                 await handle(delivery)
             except asyncio.CancelledError:
-                await _hand_back(delivery)
+                if hand_back is not None:
+                    await hand_back(delivery)
                 raise
             finally:
                 self.in_hand -= 1

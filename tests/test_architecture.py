@@ -14,7 +14,7 @@ LEVELS = [
     {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
     {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
     {"throttle", "ports"},
-    {"models", "errors", "events", "config", "deadline", "trace", "schemas", "json_text", "write_ahead", "host"},
+    {"models", "errors", "events", "config", "deadline", "trace", "schemas", "json_text", "write_ahead", "credentials", "host"},
 ]
 OUTSIDE = {"testing"}  # simulations: imported by nothing in the product
 NEAR = {  # arrows inside the lowest levels and from a part to what only it leans on
@@ -25,6 +25,7 @@ NEAR = {  # arrows inside the lowest levels and from a part to what only it lean
     ("supervisor", "lifeline"),
     ("ports", "models"),
     ("schemas", "models"),
+    ("config", "credentials"),
     ("schemas", "errors"),
 }
 HTTP_LIBRARIES = {"httpx", "httpx_aiohttp", "aiohttp"}

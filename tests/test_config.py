@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from scraper.config import Settings, default_run_dir, load_settings, sqlite_path, surprises, without_credentials
+from scraper.config import Settings, default_run_dir, load_settings, sqlite_path, surprises
+from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,7 @@ def test_nothing_set_gives_the_owners_defaults():
         ("BROKER_URL", "redis://localhost"),
         ("BROKER_URL", "sqlite:///a.db,amqp://localhost"),
         ("RESULTS_URL", "sqlite://"),
+        ("RESULTS_URL", "sqlite:///a?b.db"),
         ("VLLM_BASE_URL", "localhost:8000"),
         ("VLLM_BASE_URL", "http://localhost:99999/v1"),
         ("USER_AGENT", "name\r\nX-Injected: yes"),
@@ -190,3 +192,7 @@ def test_each_preset_is_ready_to_uncomment(tmp_path, preset, limits):
     settings = load_settings(env)
     assert (settings.vllm_max_concurrent, settings.vllm_requests_per_minute) == limits
     assert list(surprises(settings)) == []
+
+
+def test_a_setting_that_does_nothing_yet_says_so():
+    assert list(surprises(Settings(http_port=9000))) == [("HTTP_PORT", "has no effect yet")]

@@ -140,3 +140,21 @@ async def test_a_worker_that_was_being_started_when_all_were_told_drains_too(mon
         go_on.set()
         await watched.until(lambda: (0, "drain") in watched.lines)
         await running
+
+
+async def test_a_process_that_cannot_be_started_counts_as_a_crash():
+    watched, stop = Watched(), Stop()
+    supervisor = Supervisor(
+        ["/no/such/program"], workers=1, drain_seconds=1, observe=watched.observe, on_status=watched.on_status
+    )
+    running = asyncio.create_task(supervisor.run(stop))
+    await watched.until(lambda: watched.events)
+    stop.drain.set()
+    await running
+    assert {event.exit_code for event in watched.events} == {71}
+
+
+async def test_an_endless_line_of_a_worker_is_left_out_and_the_next_is_heard():
+    endless = "print('x' * 3_000_000, flush=True); print('next', flush=True); input()"
+    async with supervised(endless) as (_, watched, _, _):
+        await watched.until(lambda: any(line == "next" for _, line in watched.lines))

@@ -142,7 +142,6 @@ ODD = [
     "/charset/wrong-header",
     "/injection",
     "/redirect/3",
-    "/empty",
 ]
 
 
@@ -151,7 +150,28 @@ async def test_odd_pages_end_too(service, site):
     await said(service, "--until-empty")
     rows = await results(service)
     assert set(rows) == set(ODD)
-    assert {rows[path]["status"] for path in ODD if path not in {"/empty", "/charset/wrong-header"}} == {"done"}
+    assert {row["status"] for row in rows.values()} == {"done"}
+
+
+BLANK = {"/empty": "not_html", "/frameset": "not_html"}
+
+
+async def test_pages_without_text_cost_no_call(service, site, model):
+    await submit(service, *[{"url": site.url(path), "task_id": path} for path in BLANK])
+    await said(service, "--until-empty")
+    assert {path: row["reason"] for path, row in (await results(service)).items()} == BLANK
+    assert model.stats.requests == 0
+
+
+async def test_a_worker_that_waits_for_its_broker_stops_when_asked(tmp_path):
+    away = Service(tmp_path, broker_url="amqp://guest:guest@127.0.0.1:9/")
+    with away.running() as process:
+        async for event in until(process, "waiting_for"):
+            assert event["what"] == "broker"
+        process.send_signal(signal.SIGTERM)
+        code, log = await ended(process)
+    assert code == 0, log
+    assert '"event": "worker_stopped"' in log
 
 
 async def test_bad_lines_are_refused_with_their_numbers_and_the_others_go_on(service, site):

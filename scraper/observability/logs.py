@@ -6,17 +6,17 @@ import dataclasses
 import json
 import logging
 import os
-import re
 import sys
+from contextlib import suppress
 from typing import IO, Any, Literal
 
 import structlog
 
+from scraper.credentials import without_credentials
 from scraper.events import Event, Level, LibraryLog, Observe, current_task
 
 _LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_LIBRARY_MESSAGE = 300
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def log_events(
@@ -74,24 +74,18 @@ _FIELD_NAMES: dict[type[Event], tuple[str, ...]] = {}
 
 
 class _PatientStream:
-    """A log is never worth a task: a closed pipe silences it, and nothing else."""
+    """A log is never worth a task: a line that cannot be written, to a closed pipe or a full disk, is left out."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream: IO[str] | None = stream
+        self._stream = stream
 
     def write(self, text: str) -> None:
-        if self._stream is not None:
-            try:
-                self._stream.write(text)
-            except (OSError, ValueError):
-                self._stream = None
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
 
     def flush(self) -> None:
-        if self._stream is not None:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._stream = None
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _take_library_warnings(observe: Observe) -> None:
@@ -106,7 +100,11 @@ class _LibraryHandler(logging.Handler):
         self._observe = observe
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = _CREDENTIALS.sub("***@", record.getMessage().splitlines()[0])[:_LONGEST_LIBRARY_MESSAGE]
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit the message: a library's own slip
+            text = str(record.msg)
+        message = without_credentials(text.strip().partition("\n")[0])[:_LONGEST_LIBRARY_MESSAGE]
         if record.exc_info and record.exc_info[0]:
             message = f"{message} ({record.exc_info[0].__name__})"
         self._observe(LibraryLog(record.name, message))

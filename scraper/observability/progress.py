@@ -41,9 +41,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Takes one reading a second; keeps a minute of them."""
+    """Takes one reading a second; keeps a minute of them. `host` knows the state of the shared throttle."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Tally | None = None) -> None:
+        self._host = host or Tally()
         self._ended = Tally()  # of workers that are gone
         self._workers: dict[int, Tally] = {}
         self._heard: set[int] = set()
@@ -61,6 +62,7 @@ class Progress:
     def total(self) -> Tally:
         """Everything that happened in this run, and the present state of the workers."""
         total = Tally()
+        total.circuit = self._host.circuit
         total.merge(self._ended)
         for tally in self._workers.values():
             total.merge(tally)

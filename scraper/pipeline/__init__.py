@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from scraper.deadline import Deadline
-from scraper.models import Document, Extraction, Page, Task
+from scraper.errors import Permanent
+from scraper.models import Document, Extraction, Page, ParkReason, Task
 from scraper.trace import Trace
 
 
@@ -41,6 +42,8 @@ class PagePipeline:
         trace.page = page.text
         trace.enter("clean")
         document = await self._clean(page, task, suspect=suspect)
+        if not document.text.strip():
+            raise Permanent(ParkReason.NOT_HTML, "the page shows no text: nothing for a model to read")
         return await self._extract.extract(document, task, deadline=deadline, trace=trace)
 
     async def _page(self, task: Task, trace: Trace) -> Page:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from scraper.deadline import Deadline
-from scraper.errors import Permanent
+from scraper.errors import Held, Permanent
 from scraper.events import Observe, SettingWarning, ignore
 from scraper.models import Document, Extraction, Json, ParkReason, Task, Usage
 from scraper.pipeline.budget import UNKNOWN_CONTEXT_TOKENS, TokenRatio, cut, keep_chars, prompt_size, text_size
@@ -15,6 +15,7 @@ from scraper.pipeline.schema import CompiledSchema, compile_schema
 from scraper.pipeline.validate import parse, violations
 from scraper.trace import Trace
 
+HELD_AFTER_SECONDS = 60.0  # as long as after any outage
 _CUTS = 3  # a second cut is rare, a third is for servers whose count and context disagree
 
 
@@ -73,7 +74,7 @@ class Extractor:
         self._context_tokens = context_tokens
         self._asks = max(1, min(1 + repair_rounds, max_calls))
         self._observe = observe
-        self._warned = False
+        self._warned: set[str] = set()
         self._ratio = TokenRatio()
 
     async def extract(self, document: Document, task: Task, *, deadline: Deadline, trace: Trace) -> Extraction:
@@ -157,20 +158,26 @@ class Extractor:
         )
 
     async def _prompt_limit(self, deadline: Deadline, trace: Trace) -> int:
+        """Tokens that a prompt may have. A setting that leaves none is nobody's task's fault: Held."""
         context: int | None = self._context_tokens
         if not context:
             context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
         if not context:
-            self._warn()
-        return (context or UNKNOWN_CONTEXT_TOKENS) - self._max_tokens
-
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            message = (
+            assumed = (
                 f"the server does not tell its context length; {UNKNOWN_CONTEXT_TOKENS} tokens are assumed: set it"
             )
-            self._observe(SettingWarning("VLLM_CONTEXT_TOKENS", message))
+            self._warn("VLLM_CONTEXT_TOKENS", assumed)
+        limit = (context or UNKNOWN_CONTEXT_TOKENS) - self._max_tokens
+        if limit <= 0:
+            no_room = f"{self._max_tokens} tokens for an answer leave no room for a page in {context}: lower it"
+            self._warn("VLLM_MAX_TOKENS", no_room)
+            raise Held(f"VLLM_MAX_TOKENS: {no_room}", after_seconds=HELD_AFTER_SECONDS)
+        return limit
+
+    def _warn(self, setting: str, message: str) -> None:
+        if setting not in self._warned:
+            self._warned.add(setting)
+            self._observe(SettingWarning(setting, message))
 
     async def _count(self, messages: list[Message]) -> int:
         counted = await self._model.count_tokens(messages)

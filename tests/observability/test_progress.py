@@ -95,3 +95,10 @@ def test_a_duration_reads_as_a_person_says_it(seconds, said):
 def test_a_report_is_one_plain_line():
     report = Report(12, 1, 7, 24.0, "the pace", 17.5)
     assert str(report) == "12 done, 1 parked, 7 waiting, 24.0/min, 18 s left; limited by the pace"
+
+
+def test_the_hosts_circuit_is_the_runs():
+    host = tally(CircuitOpened(1, 5, 60.0))
+    progress = Progress(host)
+    progress.worker_says(0, tally(settled(fetch=1.0)))
+    assert "open circuit" in progress.total().limited_by()

@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from scraper.deadline import no_deadline
-from scraper.errors import ModelFailed, Permanent
+from scraper.errors import Held, ModelFailed, Permanent
 from scraper.models import Document, ParkReason, Task, Usage
 from scraper.pipeline.extract import Extractor
 from scraper.trace import Trace
@@ -256,3 +256,11 @@ async def test_a_server_that_does_not_tell_its_context_is_pointed_out_once(trace
     for _ in range(2):
         await extractor.extract(Document("Kettle"), TASK, deadline=no_deadline(now=0), trace=trace)
     assert [event.setting for event in seen] == ["VLLM_CONTEXT_TOKENS"]
+
+
+async def test_answers_that_leave_no_room_for_a_page_hold_the_task_and_name_the_setting(trace):
+    seen = []
+    extractor = Extractor(ScriptedModel(context=500), max_tokens=500, observe=seen.append)
+    with pytest.raises(Held, match="VLLM_MAX_TOKENS"):
+        await extractor.extract(Document("Kettle"), TASK, deadline=no_deadline(now=0), trace=trace)
+    assert [event.setting for event in seen] == ["VLLM_MAX_TOKENS"]
