@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -67,7 +67,7 @@ class RabbitMQConsumer:
         self._prefetch_count = prefetch_count
         self._watchdog_seconds = watchdog_seconds
         self._observe = observe
-        self._arrived: deque[DeliveredMessage] = deque()
+        self._arrived: deque[tuple[_Session, DeliveredMessage]] = deque()
         self._arrival = asyncio.Event()
         self._session: _Session | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -92,9 +92,9 @@ class RabbitMQConsumer:
                 await self._arrival.wait()
                 if self._keeper is not None and self._keeper.done() and not self._stopped:
                     self._keeper.result()  # a bug ended it: better to say so than to wait for ever
-            raw = self._arrived.popleft()
-            session = self._session
-            if session is not None and raw.channel is session.channel and session.is_alive:
+            # its own session, not self._session: a message may arrive while that one is still being opened
+            session, raw = self._arrived.popleft()
+            if session.is_alive:
                 session.in_hand += 1
                 return RabbitMQDelivery(raw, session=session, publish=self._publish)
 
@@ -108,7 +108,7 @@ class RabbitMQConsumer:
             await asyncio.wait([self._keeper])
         if self._session is not None and self._session.is_alive:
             await self._session.cancel()
-            await self._session.give_back(self._arrived)
+            await self._session.give_back([raw for session, raw in self._arrived if session is self._session])
 
     @property
     def _what(self) -> str:
@@ -182,7 +182,7 @@ class RabbitMQConsumer:
 
     async def _on_delivery(self, session: _Session, raw: DeliveredMessage) -> None:
         session.deliveries += 1
-        self._arrived.append(raw)
+        self._arrived.append((session, raw))
         self._arrival.set()
 
 
@@ -277,11 +277,11 @@ class _Session:
         with suppress(Unavailable, AMQPChannelError):
             await self._link.call(self.channel.basic_cancel(self.consumer_tag))
 
-    async def give_back(self, arrived: deque[DeliveredMessage]) -> None:
+    async def give_back(self, arrived: Iterable[DeliveredMessage]) -> None:
         """Return what nobody has looked at: the one place where something goes back unsettled, and only once."""
         with suppress(Unavailable, AMQPChannelError):
-            while arrived and not self.channel.is_closed:
-                await self._link.call(self.channel.basic_nack(arrived.popleft().delivery_tag or 0, wait=False))
+            for raw in arrived:
+                await self._link.call(self.channel.basic_nack(raw.delivery_tag or 0, wait=False))
 
     async def leave(self) -> None:
         """Close the channel, after the settlements on their way.
