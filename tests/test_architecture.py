@@ -14,7 +14,19 @@ LEVELS = [
     {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
     {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
     {"throttle", "ports"},
-    {"models", "errors", "events", "config", "deadline", "trace", "schemas", "json_text", "write_ahead", "credentials", "host"},
+    {
+        "models",
+        "errors",
+        "events",
+        "config",
+        "deadline",
+        "trace",
+        "schemas",
+        "json_text",
+        "write_ahead",
+        "credentials",
+        "host",
+    },
 ]
 OUTSIDE = {"testing"}  # simulations: imported by nothing in the product
 NEAR = {  # arrows inside the lowest levels and from a part to what only it leans on
