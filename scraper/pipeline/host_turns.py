@@ -120,4 +120,10 @@ class _Immediate:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._db.execute("COMMIT" if error is None else "ROLLBACK")
+        try:
+            self._db.execute("COMMIT" if error is None else "ROLLBACK")
+        finally:
+            if (
+                self._db.in_transaction
+            ):  # a commit that failed, on a full disk say: the next turn must not stumble over it
+                self._db.execute("ROLLBACK")

@@ -154,3 +154,25 @@ def test_processes_of_one_machine_share_the_turns_of_a_host(path):
         pool.close()
         pool.join()
     assert sorted(wait for batch in batches for wait in batch) == [float(number) for number in range(200)]
+
+
+def test_a_commit_that_fails_does_not_spoil_the_next_turn(turns):
+    class FullOnce:
+        """The real connection, whose first commit fails as on a full disk."""
+
+        def __init__(self, db):
+            self.db, self.full = db, True
+
+        def __getattr__(self, name):
+            return getattr(self.db, name)
+
+        def execute(self, statement, *values):
+            if statement == "COMMIT" and self.full:
+                self.full = False
+                raise sqlite3.OperationalError("database or disk is full")
+            return self.db.execute(statement, *values)
+
+    turns._db = FullOnce(turns._db)
+    with pytest.raises(sqlite3.OperationalError):
+        turns.take("a.example", delay_seconds=1, max_wait_seconds=5)
+    assert turns.take("a.example", delay_seconds=1, max_wait_seconds=5) == in_time(0)
