@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scraper.config import Settings, sqlite_path, surprises
 from scraper.credentials import without_credentials
 from scraper.errors import Unavailable
-from scraper.events import Event, Observe, SettingWarning, WorkerStarted, WorkerStopped, ignore
+from scraper.events import Event, Observe, SettingWarning, WaitingFor, WorkerStarted, WorkerStopped, ignore
 from scraper.lifeline import Stop, lifeline
 from scraper.models import Json, Priority, Result, Task
 from scraper.observability.logs import log_events
@@ -418,8 +418,13 @@ async def check(settings: Settings) -> list[Finding]:
     from scraper.check import Finding, look
 
     async def broker() -> str:
-        async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=ignore) as opened:
-            depth = await opened.depth()
+        waits: list[Event] = []
+        try:
+            async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=waits.append) as opened:
+                depth = await opened.depth()
+        except TimeoutError:
+            away = [event.error for event in waits if isinstance(event, WaitingFor)]
+            raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
         where = without_credentials(settings.broker_url)
         return f"{where}: {depth.tasks} tasks, {depth.waiting} waiting, {depth.consumers or 0} consumers"
 
