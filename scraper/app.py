@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scraper.config import Settings, sqlite_path, surprises
 from scraper.credentials import without_credentials
 from scraper.errors import Unavailable
-from scraper.events import Event, Observe, SettingWarning, WaitingFor, WorkerStarted, WorkerStopped, ignore
+from scraper.events import Event, Observe, SettingWarning, WorkerStarted, WorkerStopped
 from scraper.lifeline import Stop, lifeline
-from scraper.models import Json, Priority, Result, Task
+from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
 from scraper.patience import until_available
@@ -28,14 +26,10 @@ from scraper.ports import Broker, Store
 from scraper.worker import Limits, Worker
 
 if TYPE_CHECKING:
-    from scraper.check import Finding
-    from scraper.export import Format
     from scraper.llm_client import LLMClient
     from scraper.observability.panel import Panel
     from scraper.observability.progress import Progress, Report
     from scraper.pipeline import PagePipeline
-    from scraper.submit import SubmitCounts
-    from scraper.task_files import Refused
     from scraper.throttle.seam import Throttle
     from scraper.throttle.shared_limiter import SharedRateLimiter
 
@@ -332,118 +326,3 @@ async def _ended(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-async def submit_files(
-    settings: Settings,
-    sources: Sequence[str],
-    *,
-    schema: str | None,
-    instructions: str | None,
-    priority: Priority | None,
-    expires_at: datetime | None,
-    again: bool,
-    refused: Callable[[Refused], None],
-    progress: Callable[[SubmitCounts], None],
-) -> SubmitCounts:
-    """Put what `sources` hold into the queue."""
-    from scraper.pipeline.charset import decode as decode_page
-    from scraper.pipeline.schema import compile_schema
-    from scraper.schema_source import load_schema
-    from scraper.schemas import named_schema
-    from scraper.submit import submit
-    from scraper.task_files import Defaults, TaskReader, check_sources
-
-    check_sources(sources)
-    observe = log_events(level=settings.log_level, style=settings.log_format)
-    by_name = partial(named_schema, folder=settings.schemas_dir)
-    defaults = Defaults(
-        schema=load_schema(schema, named_schema=by_name, check_schema=compile_schema) if schema else None,
-        instructions=instructions,
-        priority=priority,
-        expires_at=expires_at,
-    )
-    reader = TaskReader(
-        decode=task_decoder(settings),
-        named_schema=by_name,
-        check_schema=compile_schema,
-        defaults=defaults,
-        max_task_bytes=settings.task_max_bytes,
-        decode_page=partial(decode_page, header_charset=None),
-    )
-    async with open_store(settings) as store, open_broker(settings, observe=observe) as broker:
-        return await submit(
-            reader.read(sources),
-            broker=broker,
-            store=store,
-            again=again,
-            refused=refused,
-            progress=progress,
-            observe=observe,
-        )
-
-
-async def export_results(
-    settings: Settings,
-    out: Path | None,
-    *,
-    format: Format,  # noqa: A002 the option's name
-    statuses: Sequence[str],
-) -> int:
-    from scraper.export import export
-
-    async with open_store(settings, create=False) as store:
-        return await export(store, out or sys.stdout.buffer, format=format, statuses=statuses)
-
-
-async def queue_status(settings: Settings) -> dict[str, Json]:
-    """What waits, what is done, and why what is parked is."""
-    observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
-    async with open_store(settings, create=False) as store, open_broker(settings, observe=observe) as broker:
-        depth = await broker.depth()
-        counts = await store.counts()
-    parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
-    return {
-        "tasks": depth.tasks,
-        "waiting": depth.waiting,
-        "consumers": depth.consumers,
-        "done": sum(count for (status, _), count in counts.items() if status == "done"),
-        "parked": sum(parked.values()),
-        "reasons": parked,
-    }
-
-
-async def check(settings: Settings) -> list[Finding]:
-    """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
-    from scraper.check import Finding, look
-
-    async def broker() -> str:
-        waits: list[Event] = []
-        try:
-            async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=waits.append) as opened:
-                depth = await opened.depth()
-        except TimeoutError:
-            away = [event.error for event in waits if isinstance(event, WaitingFor)]
-            raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
-        where = without_credentials(settings.broker_url)
-        return f"{where}: {depth.tasks} tasks, {depth.waiting} waiting, {depth.consumers or 0} consumers"
-
-    async def store() -> str:
-        async with open_store(settings) as opened:
-            counts = await opened.counts()
-        return f"{settings.results_url}: {sum(counts.values())} results"
-
-    async def model() -> str:
-        async with open_llm_client(settings, throttle=None, observe=ignore) as client:
-            served = await client.served_model()
-        return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
-
-    findings = [
-        await look("BROKER_URL", broker),
-        await look("RESULTS_URL", store),
-        await look("VLLM_BASE_URL", model),
-    ]
-    return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
-
-
-CHECK_SECONDS = 10.0

@@ -39,13 +39,3 @@ async def test_a_run_until_empty_ends_although_the_queue_could_not_be_opened_at_
         await app._watch(Settings(_env_file=None), progress, stop, show=show, observe=seen.append)
     assert stop.drain.is_set()
     assert [event.name for event in seen] == ["waiting_for", "back"]
-
-
-async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
-    monkeypatch.setattr(app, "CHECK_SECONDS", 0.5)
-    database = f"sqlite:///{tmp_path / 'results.db'}"
-    settings = Settings(_env_file=None, broker_url="amqp://me:hunter2@127.0.0.1:9/", results_url=database)
-    [finding] = [each for each in await app.check(settings) if each.what == "BROKER_URL"]
-    assert finding.verdict == "failed"
-    assert "127.0.0.1" in finding.message
-    assert "hunter2" not in finding.message

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "scraper"
 
 LEVELS = [
     {"main"},
+    {"commands"},
     {"app"},
     {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
     {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
@@ -100,9 +101,9 @@ def test_simulations_share_no_code_with_the_product():
     assert {target for source, target, _ in arrows() if source == "testing"} == set()
 
 
-def test_only_main_and_app_see_settings():
+def test_only_commands_and_app_see_settings():
     for room, path in rooms():
-        if room not in {"main", "app", "config"}:
+        if room not in {"commands", "app", "config"}:
             assert "scraper.config" not in set(imports(path)), path
 
 

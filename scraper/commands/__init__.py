@@ -1,0 +1,47 @@
+"""The commands, one module each: `NAME.py` holds the click command `command` and how it is put together.
+
+A module is imported only when its command is asked for; what a command needs it imports where it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from scraper.config import Settings, load_settings
+from scraper.errors import Misconfigured, ScraperError
+
+EXIT_WRONG_USAGE: Final = 2
+COMMANDS: Final = ("run", "submit", "status", "export", "check", "worker")
+"""In the order in which a newcomer meets them."""
+
+
+class Group(click.Group):
+    """Finds commands by their module, and turns the service's own errors into one clear line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScraperError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def read_settings() -> Settings:
+    """The settings, or exit code 2 with a line for each mistake."""
+    try:
+        return load_settings()
+    except Misconfigured as error:
+        click.echo(f"Settings:\n{error}", err=True)
+        sys.exit(EXIT_WRONG_USAGE)

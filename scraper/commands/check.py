@@ -1,0 +1,78 @@
+"""`check`: is everything reachable and sanely set?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from scraper.commands import read_settings
+from scraper.config import Settings, surprises
+from scraper.credentials import without_credentials
+from scraper.errors import Unavailable
+from scraper.events import Event, WaitingFor, ignore
+
+if TYPE_CHECKING:
+    from scraper.check import Finding
+
+
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def command(*, as_json: bool) -> None:
+    """Is everything reachable and sanely set? Exit code 1 if not.
+
+    \b
+    Example:
+      scraper check
+    """
+    findings = asyncio.run(look_at_everything(read_settings()))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{_MARKS[finding.verdict]} {finding.what}: {finding.message}")
+    sys.exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)
+
+
+_MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+
+
+async def look_at_everything(settings: Settings) -> list[Finding]:
+    """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
+    from scraper.app import open_broker, open_llm_client, open_store
+    from scraper.check import Finding, look
+
+    async def broker() -> str:
+        waits: list[Event] = []
+        try:
+            async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=waits.append) as opened:
+                depth = await opened.depth()
+        except TimeoutError:
+            away = [event.error for event in waits if isinstance(event, WaitingFor)]
+            raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
+        where = without_credentials(settings.broker_url)
+        return f"{where}: {depth.tasks} tasks, {depth.waiting} waiting, {depth.consumers or 0} consumers"
+
+    async def store() -> str:
+        async with open_store(settings) as opened:
+            counts = await opened.counts()
+        return f"{settings.results_url}: {sum(counts.values())} results"
+
+    async def model() -> str:
+        async with open_llm_client(settings, throttle=None, observe=ignore) as client:
+            served = await client.served_model()
+        return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
+
+    findings = [
+        await look("BROKER_URL", broker),
+        await look("RESULTS_URL", store),
+        await look("VLLM_BASE_URL", model),
+    ]
+    return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
+
+
+CHECK_SECONDS = 10.0

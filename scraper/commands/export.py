@@ -1,0 +1,50 @@
+"""`export`: results for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scraper.commands import read_settings
+from scraper.config import Settings
+
+if TYPE_CHECKING:
+    from scraper.export import Format
+
+
+@click.command("export")
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet"]), default="jsonl", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
+@click.option("--status", "statuses", type=click.Choice(["done", "parked"]), multiple=True, help="Only these.")
+def command(*, format_: Format, output: Path | None, statuses: tuple[str, ...]) -> None:
+    """Write results, done and parked alike, for other programs.
+
+    \b
+    Examples:
+      scraper export | jq .data
+      scraper export --format csv --status done -o products.csv
+    """
+    count = asyncio.run(
+        export_results(read_settings(), output, format=format_, statuses=statuses or ("done", "parked"))
+    )
+    if output is not None:
+        click.echo(f"{count} results in {output}", err=True)
+
+
+async def export_results(
+    settings: Settings,
+    out: Path | None,
+    *,
+    format: Format,  # noqa: A002 the option's name
+    statuses: Sequence[str],
+) -> int:
+    from scraper.app import open_store
+    from scraper.export import export
+
+    async with open_store(settings, create=False) as store:
+        return await export(store, out or sys.stdout.buffer, format=format, statuses=statuses)

@@ -1,0 +1,124 @@
+"""`submit`: pages into the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from scraper.commands import read_settings
+from scraper.config import Settings
+from scraper.models import Priority
+
+if TYPE_CHECKING:
+    from scraper.submit import SubmitCounts
+    from scraper.task_files import Refused
+
+
+@click.command("submit")
+@click.argument("sources", nargs=-1, required=True, metavar="FILE…")
+@click.option("--schema", help="A JSON Schema file, a ready-made schema's name, or module:Model (pydantic).")
+@click.option("--instructions", help="What to look for, in your own words.")
+@click.option("--priority", type=click.Choice(["normal", "high"]), help="Before the others, or not.")
+@click.option("--expires-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S"]), help="Not after this.")
+@click.option("--again", is_flag=True, help="Run tasks anew that are done or waiting.")
+def command(
+    sources: tuple[str, ...],
+    *,
+    schema: str | None,
+    instructions: str | None,
+    priority: Priority | None,
+    expires_at: datetime | None,
+    again: bool,
+) -> None:
+    """Put pages into the queue: lists of URLs, .jsonl files of tasks, folders of .html files, or - for stdin.
+
+    A line that is no task is refused with its number, and the others go on; the exit code is then 1. Tasks that are
+    done or waiting already are skipped.
+
+    \b
+    Examples:
+      scraper submit --schema product urls.txt
+      scraper submit --schema article.json --instructions "the main article" saved-pages/
+      generate-urls | scraper submit --schema my.models:Product -
+    """
+    from scraper.observability.submit_bar import submit_bar
+    from scraper.task_files import total_bytes
+
+    if expires_at is not None and expires_at.tzinfo is None:
+        expires_at = expires_at.astimezone()  # a time without a zone is the user's own
+    with submit_bar(total_bytes(sources)) as progress:
+        counts = asyncio.run(
+            submit_files(
+                read_settings(),
+                sources,
+                schema=schema,
+                instructions=instructions,
+                priority=priority,
+                expires_at=expires_at,
+                again=again,
+                refused=lambda line: click.echo(str(line), err=True),
+                progress=progress,
+            )
+        )
+    click.echo(
+        f"{counts.queued} queued, {counts.skipped} skipped (done or waiting already), {counts.refused} refused",
+        err=True,
+    )
+    sys.exit(1 if counts.refused else 0)
+
+
+async def submit_files(
+    settings: Settings,
+    sources: Sequence[str],
+    *,
+    schema: str | None,
+    instructions: str | None,
+    priority: Priority | None,
+    expires_at: datetime | None,
+    again: bool,
+    refused: Callable[[Refused], None],
+    progress: Callable[[SubmitCounts], None],
+) -> SubmitCounts:
+    """Put what `sources` hold into the queue."""
+    from scraper.app import open_broker, open_store, task_decoder
+    from scraper.observability.logs import log_events
+    from scraper.pipeline.charset import decode as decode_page
+    from scraper.pipeline.schema import compile_schema
+    from scraper.schema_source import load_schema
+    from scraper.schemas import named_schema
+    from scraper.submit import submit
+    from scraper.task_files import Defaults, TaskReader, check_sources
+
+    check_sources(sources)
+    observe = log_events(level=settings.log_level, style=settings.log_format)
+    by_name = partial(named_schema, folder=settings.schemas_dir)
+    defaults = Defaults(
+        schema=load_schema(schema, named_schema=by_name, check_schema=compile_schema) if schema else None,
+        instructions=instructions,
+        priority=priority,
+        expires_at=expires_at,
+    )
+    reader = TaskReader(
+        decode=task_decoder(settings),
+        named_schema=by_name,
+        check_schema=compile_schema,
+        defaults=defaults,
+        max_task_bytes=settings.task_max_bytes,
+        decode_page=partial(decode_page, header_charset=None),
+    )
+    async with open_store(settings) as store, open_broker(settings, observe=observe) as broker:
+        return await submit(
+            reader.read(sources),
+            broker=broker,
+            store=store,
+            again=again,
+            refused=refused,
+            progress=progress,
+            observe=observe,
+        )
