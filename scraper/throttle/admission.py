@@ -45,6 +45,8 @@ PROBE_GRACE_SECONDS = 5.0
 """A probe hangs this long after its attempt should have timed out."""
 LATEST_WRITE_SECONDS = 1.0
 """A request is written within min(T/2, this) of its grant, or handed back: late ones would pile onto the next."""
+EARLIEST_LAPSE_SECONDS = 0.01
+"""But no grant lapses sooner: at 60,000 a minute T/2 is 0.5 ms, less than a message between two processes takes."""
 UNLIMITED = float("inf")
 
 
@@ -327,7 +329,7 @@ class Admission:
             lease=lease,
             place=waiter.place,
             at=now,
-            write_by=now + min(self.pacer.interval // 2, ns(LATEST_WRITE_SECONDS)),
+            write_by=now + _good_for(self.pacer.interval),
             generation=generation,
             probe=probe,
             check=check,
@@ -381,6 +383,11 @@ class Admission:
     def _tell(self, event: Event | None) -> None:
         if event is not None:
             self._events.append(event)
+
+
+def _good_for(interval: int) -> int:
+    """How long after its grant a request may still be written, in nanoseconds."""
+    return max(min(interval // 2, ns(LATEST_WRITE_SECONDS)), ns(EARLIEST_LAPSE_SECONDS))
 
 
 def _checked(max_concurrent: int) -> int:

@@ -525,3 +525,12 @@ def test_a_thousand_waiters_who_come_and_go_leave_nothing_behind():
 def test_a_limit_that_is_none_is_refused(limit):
     with pytest.raises(ValueError, match="max_concurrent"):
         Admission(max_concurrent=limit)
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "seconds"), [(20, 1.0), (60, 0.5), (600, 0.05), (3_000, 0.01), (6_000, 0.01), (60_000, 0.01)]
+)
+def test_a_grant_is_good_for_half_the_distance_within_what_a_loop_can_do(per_minute, seconds):
+    bench = Bench(rpm=per_minute)
+    grant = bench.granted[bench.ask(7.0)]
+    assert grant.write_by - grant.at == ns(seconds)
