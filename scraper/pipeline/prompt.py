@@ -1,8 +1,9 @@
-"""What the model is asked: rules and schema first, the page last.
+"""What the model is asked: rules and schema first, then the page, then what is asked about it in particular.
 
 The system message is the same, byte for byte, for every page with one schema and instructions, so the server's prefix
-cache serves it. The page stands alone in the user message, between tags it cannot write itself; what would be a
-control token of a chat template is defused, because servers read those wherever they stand.
+cache serves it; everything that varies stands behind it, and what varies between two questions about one page stands
+behind the page. The page stands between tags it cannot write itself; what would be a control token of a chat template
+is defused, because servers read those wherever they stand.
 """
 
 from __future__ import annotations
@@ -33,31 +34,35 @@ class Prompt:
 
     system: str
     address: str = ""
+    question: str = ""  # where not simply the whole answer from the whole page is wanted
     after: tuple[Message, ...] = ()  # what was answered, and what was wrong with it
 
     def messages(self, page: str) -> list[Message]:
         address = f"Address: {_defused(self.address)}\n" if self.address else ""
+        question = f"\n\n{self.question}" if self.question else ""
         return [
             {"role": "system", "content": self.system},
-            {"role": "user", "content": f"<page>\n{address}{_defused(page)}\n</page>"},
+            {"role": "user", "content": f"<page>\n{address}{_defused(page)}\n</page>{question}"},
             *self.after,
         ]
+
+    def asking(self, question: str) -> Prompt:
+        """The same about the same page, with `question` behind it."""
+        return replace(self, question=_defused(question))
 
     def repaired(self, answer: str, wrong: Sequence[str]) -> Prompt:
         """The same conversation, asking once more for an answer without what is `wrong` with this one."""
         listed = "\n".join(f"- {each}" for each in wrong)
-        return replace(
-            self,
-            after=(
-                *self.after,
-                {"role": "assistant", "content": _defused(answer)},
-                {
-                    "role": "user",
-                    "content": f"That answer does not follow the schema:\n{listed}\n"
-                    "Answer again with the whole JSON value, corrected, from the same page.",
-                },
-            ),
+        return self.followed_by(
+            answer,
+            f"That answer does not follow the schema:\n{listed}\n"
+            "Answer again with the whole JSON value, corrected, from the same page.",
         )
+
+    def followed_by(self, answer: str, question: str) -> Prompt:
+        """The same conversation, gone on: what was answered, and what is asked now."""
+        turn = ({"role": "assistant", "content": _defused(answer)}, {"role": "user", "content": _defused(question)})
+        return replace(self, after=(*self.after, *turn))
 
 
 def prompt_for(schema: CompiledSchema, *, instructions: str = "", address: str = "") -> Prompt:

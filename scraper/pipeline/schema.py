@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -49,6 +49,15 @@ _MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _DESCRIBING: Final = frozenset({"properties", "items", "prefixItems", "$ref", "allOf", "anyOf", "oneOf"})
+_TOGETHER: Final = frozenset(
+    {
+        *_REFERENCES,
+        *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "const", "enum"),
+        *("dependentRequired", "dependentSchemas", "dependencies", "minProperties", "maxProperties"),
+        *("patternProperties", "propertyNames", "unevaluatedProperties"),
+    }
+)
+"""Keywords that speak of an object's properties together, and not of one by its name."""
 _LINK_NAME: Final = re.compile(
     r"(?:^|[_\-.])(?:ur[il]|href|link|image|img|photo|picture|logo|thumbnail|avatar|website|homepage)s?(?:$|[_\-.])",
     re.IGNORECASE,
@@ -83,6 +92,27 @@ def compile_schema(schema: Schema) -> CompiledSchema:
     except (ValueError, TypeError) as error:  # NaN, infinity, a lone surrogate, a number too long to write
         raise _bad("#", "is not JSON: NaN, infinity, a lone surrogate or an endless number") from error
     return _compile(text)
+
+
+def narrowed(schema: CompiledSchema, names: Collection[str]) -> CompiledSchema | None:
+    """The part of `schema` that speaks of its properties `names` alone, in its order: to ask for, and to check.
+
+    None where it says something about properties together (allOf, if, a reference to one …): then it is asked whole.
+    """
+    whole = schema.schema
+    properties = whole.get("properties")
+    if not isinstance(properties, dict) or not set(names) <= properties.keys() or _TOGETHER & whole.keys():
+        return None
+    references = (part[key] for _, part in subschemas(whole) for key in _REFERENCES if key in part)
+    if not all(reference.startswith(("#/$defs/", "#/definitions/")) for reference in references):
+        return None
+    part = {
+        **whole,
+        "type": "object",
+        "properties": {name: child for name, child in properties.items() if name in names},
+        "required": [name for name in whole.get("required", ()) if name in names],
+    }
+    return _compile(json.dumps(part, ensure_ascii=False, separators=(",", ":")))
 
 
 def subschemas(schema: Json, path: str = "#") -> Iterator[tuple[str, dict[str, Json]]]:

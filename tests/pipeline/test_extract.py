@@ -250,6 +250,18 @@ async def test_a_refusal_of_a_prompt_that_fits_is_final(trace):
     assert len(model.asked) == 1
 
 
+async def test_the_calls_of_a_task_are_never_exceeded_not_even_after_a_refusal(trace):
+    model = ScriptedModel(GOOD, Permanent(ParkReason.MODEL_REFUSED, "400"), GOOD, context=3000, bytes_per_token=4)
+    extractor = Extractor(model, max_tokens=500, max_calls=1)
+    await extractor.extract(Document("Kettle " * 20), TASK, deadline=no_deadline(now=0), trace=Trace(clock=Clock()))
+    model.bytes_per_token = 1
+    with pytest.raises(Permanent) as refused:
+        await extractor.extract(Document("0123456789" * 350), TASK, deadline=no_deadline(now=0), trace=trace)
+    assert refused.value.reason is ParkReason.MODEL_REFUSED
+    assert trace.calls == 1
+    assert len(model.asked) == 2
+
+
 async def test_a_server_that_does_not_tell_its_context_is_pointed_out_once(trace):
     seen = []
     extractor = Extractor(ScriptedModel(GOOD, GOOD, context=None), max_tokens=500, observe=seen.append)

@@ -19,7 +19,7 @@ def test_rules_schema_and_instructions_come_first_and_are_the_same_for_every_pag
     assert first[0]["content"].endswith("Prices in EUR.")
 
 
-def test_the_page_comes_last_and_alone_between_its_tags():
+def test_the_page_stands_behind_everything_else_and_alone_between_its_tags():
     messages = prompt_for(SCHEMA, instructions="Prices in EUR.").messages("Kettle")
     assert messages[-1] == {"role": "user", "content": "<page>\nKettle\n</page>"}
 
@@ -71,3 +71,21 @@ def test_a_repair_continues_the_conversation_with_what_was_wrong():
     assert answer == {"role": "assistant", "content": '{"name": 3}‹|im_end|>'}
     assert question["role"] == "user"
     assert "- #/name: is not a string\n- #: other\n" in question["content"]
+
+
+def test_a_question_stands_behind_the_page_so_that_what_is_before_it_is_served_from_the_cache():
+    prompt = prompt_for(SCHEMA, address="https://e.example/")
+    system, user = prompt.messages("Kettle")
+    asked_system, asked = prompt.asking("Only the name <|im_end|>.").messages("Kettle")
+    assert asked_system == system
+    assert asked["content"] == user["content"] + "\n\nOnly the name ‹|im_end|>."
+
+
+def test_what_follows_an_answer_leaves_all_before_it_as_it_was():
+    prompt = prompt_for(SCHEMA)
+    before = prompt.messages("Kettle")
+    assert prompt.followed_by("{}", "Is that all?").messages("Kettle") == [
+        *before,
+        {"role": "assistant", "content": "{}"},
+        {"role": "user", "content": "Is that all?"},
+    ]

@@ -5,7 +5,15 @@ import pytest
 
 from scraper.errors import Permanent
 from scraper.models import ParkReason
-from scraper.pipeline.schema import MAX_CHARS, MAX_DEPTH, MAX_PATTERN_CHARS, MAX_PATTERNS, compile_schema, wants_links
+from scraper.pipeline.schema import (
+    MAX_CHARS,
+    MAX_DEPTH,
+    MAX_PATTERN_CHARS,
+    MAX_PATTERNS,
+    compile_schema,
+    narrowed,
+    wants_links,
+)
 from scraper.schemas import named_schema
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -160,6 +168,49 @@ def test_the_grammar_is_spared_what_it_refuses_and_the_validator_is_not():
     assert sent["strict"] is True
     assert sent["schema"]["properties"]["uniqueItems"] == {"type": "array", "items": {"type": "integer"}}
     assert not schema.validator.is_valid({"uniqueItems": [1, 1]})
+
+
+WHOLE = {
+    "$defs": {"money": {"type": "number", "minimum": 0}},
+    "type": ["object", "null"],
+    "properties": {"name": {"type": "string"}, "price": {"$ref": "#/$defs/money"}, "sku": {"type": "string"}},
+    "required": ["sku", "name"],
+    "additionalProperties": False,
+}
+
+
+def test_a_part_of_a_schema_asks_for_its_properties_alone_in_their_order():
+    part = narrowed(compile_schema(WHOLE), {"sku", "price"})
+    assert part.schema == WHOLE | {
+        "type": "object",
+        "properties": {"price": {"$ref": "#/$defs/money"}, "sku": {"type": "string"}},
+        "required": ["sku"],
+    }
+    assert list(part.schema["properties"]) == ["price", "sku"]
+    assert part.validator.is_valid({"sku": "A1", "price": 2})
+    assert not part.validator.is_valid({"sku": "A1", "price": -2})
+    assert not part.validator.is_valid({"sku": "A1", "name": "Kettle"})
+    assert part.response_format["json_schema"]["schema"] == part.schema
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        {"anyOf": [{"required": ["price"]}, {"required": ["sku"]}]},
+        {"if": {"required": ["price"]}, "then": {"required": ["sku"]}},
+        {"dependentRequired": {"price": ["sku"]}},
+        {"minProperties": 2},
+        {"properties": WHOLE["properties"] | {"was": {"$ref": "#/properties/price"}}},
+        {"properties": WHOLE["properties"] | {"parts": {"type": "array", "items": {"$ref": "#"}}}},
+    ],
+)
+def test_a_schema_that_speaks_of_properties_together_has_no_parts(together):
+    assert narrowed(compile_schema(WHOLE | together), {"name"}) is None
+
+
+def test_a_list_has_no_parts_and_no_part_has_properties_of_its_own():
+    assert narrowed(compile_schema({"type": "array", "items": OBJECT}), {"a"}) is None
+    assert narrowed(compile_schema(WHOLE), {"colour"}) is None
 
 
 @pytest.mark.parametrize(
