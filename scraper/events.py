@@ -196,8 +196,9 @@ class ThrottleScopeExceeded(Event):
 
     name: ClassVar[str] = "throttle_scope_exceeded"
     level: ClassVar[Level] = "warning"
-    consumers: int
-    known: int
+    queue: str
+    consumers: int  # that the broker counts
+    known: int  # to this host's throttle
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,10 @@ CHECK_SECONDS = 30.0
 @dataclass(slots=True)
 class _Memory:
     until: int = 0
+    reason: str = ""  # of the pause
     check_at: int | None = None  # misconfigured: only a checker goes, and not before this
     checker: int | None = None  # its lease
+    wrong: str = ""  # which setting, and what to do about it
 
 
 class EndpointPause:
@@ -51,6 +53,8 @@ class EndpointPause:
         """Hold everybody for `seconds` from now; a longer pause is not shortened."""
         before, until = self._memory.until, now + ns(seconds)
         self._memory.until = max(before, until)
+        if until >= before:
+            self._memory.reason = reason
         if now < before and until <= before + SECOND:
             return None  # as good as said already
         return EndpointPaused(round(seconds, 3), reason)
@@ -74,7 +78,7 @@ class EndpointPause:
         if wrong is not None:
             if not checked and memory.check_at is not None:
                 return None
-            memory.check_at = now + ns(CHECK_SECONDS)
+            memory.check_at, memory.wrong = now + ns(CHECK_SECONDS), f"{wrong.setting}: {wrong.advice}"
             return EndpointMisconfigured(wrong.status, wrong.setting, wrong.advice, CHECK_SECONDS)
         if ending.effect is Effect.SUCCESS:
             memory.check_at = None

@@ -1,6 +1,7 @@
 """What coordinator and clients say to each other: lines of JSON, each a list of messages, each a flat list.
 
-    client       Hello → Welcome, then Brings Holds* Finish* Ready Ask*, then as it comes: Ask Where Cancel Start Finish
+    client       Hello → Welcome, then Brings Takes? Holds* Finish* Ready Ask*, then as it comes: Ask Where Cancel Start
+                 Finish Brings Takes
     coordinator  as it comes: Granted Refused Standing Settled Revoked State
     operator     Hello with an empty token → Welcome, then Command → Report
 
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, Union, get_arg
 from scraper.events import Blocker
 from scraper.throttle.turn import OutOf
 
-VERSION = 1
+VERSION = 2
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
 _LARGEST = 1 << 63
@@ -45,6 +46,14 @@ class Brings(NamedTuple):
     requests_per_minute: float
     threshold: int
     timeout_seconds: float
+
+
+class Takes(NamedTuple):
+    """What a client's process takes from a queue, and how many consumers the broker counts there, if it was asked."""
+
+    queue: str
+    consumers: int
+    counted: int | None
 
 
 class Holds(NamedTuple):
@@ -193,7 +202,7 @@ class Report(NamedTuple):
 
 
 Message: TypeAlias = (
-    Hello | Brings | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
+    Hello | Brings | Takes | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
     | Welcome | Granted | Refused | Standing | Settled | Revoked | State | Pong | Report
 )  # fmt: skip
 

@@ -46,8 +46,10 @@ from scraper.throttle.protocol import (
     Standing,
     Start,
     State,
+    Takes,
     Where,
 )
+from scraper.throttle.scope import Scope
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.turn import Grant, Lease, Refusal
 from scraper.throttle.verdict import CANCELLED, UNSENT
@@ -60,6 +62,9 @@ REAP_AFTER_SECONDS = 30.0
 STANDINGS_SECONDS = 0.05
 """How much later than asked a waiter may be told where it stands."""
 UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
+DIFFER_SECONDS = 2.0
+"""How long members may bring different limits before it is said: those of one service change theirs one by one."""
+_NEVER = 1 << 63
 
 
 @dataclass(slots=True)
@@ -94,6 +99,8 @@ class SharedAdmission:
         self._members: dict[str, Member] = {}
         self._askings: dict[int, tuple[Member, int]] = {}  # ticket → whose, and its id there
         self._override = Override()
+        self._scope = Scope()
+        self._brought_last, self._differ_at = "", _NEVER
         self._reap_after = ns(reap_after_seconds)
         self._reap_at: int | None = None
         self._began = 0
@@ -180,6 +187,7 @@ class SharedAdmission:
             return
         self._leave_line(member, now)
         self._release(token, now)
+        self._scope.forget(token)
         if not self._members:
             self._override = Override()
         self._apply_limits(now)
@@ -207,8 +215,8 @@ class SharedAdmission:
                 self._say_where(member, number, now)
             case Ping():
                 self._tell(member, Pong())
-            case Brings():
-                self._take_limits(member, message, now)
+            case Brings() | Takes():
+                self._take_settings(member, message, now)
             case Holds() if not member.ready:
                 self._take_holds(member, message, now)
             case Ready():
@@ -271,6 +279,12 @@ class SharedAdmission:
             )
             self._standings.append((ticket, told))
 
+    def _take_settings(self, member: Member, said: Brings | Takes, now: int) -> None:
+        if isinstance(said, Brings):
+            self._take_limits(member, said, now)
+        elif (exceeded := self._scope.hear(member.token, said, now)) is not None:
+            self._events.append(exceeded)
+
     def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
         if brings.max_concurrent < 1 or brings.requests_per_minute <= 0:
             raise BadLine("limits that no settings allow")
@@ -279,19 +293,30 @@ class SharedAdmission:
         if brings == member.brings:
             return
         member.brings = brings
-        other = next((each for each in self._members.values() if each.brings not in {None, brings}), None)
         self._apply_limits(now)
-        if other is not None and other.brings is not None:
+        if self._other_than(member) is not None:
+            self._brought_last, self._differ_at = member.token, now + ns(DIFFER_SECONDS)
+        self._changed = True
+
+    def _other_than(self, member: Member) -> Member | None:
+        return next((each for each in self._members.values() if each.brings not in {None, member.brings}), None)
+
+    def _say_if_limits_differ(self, now: int) -> None:
+        if now < self._differ_at:
+            return
+        self._differ_at = _NEVER
+        member = self._members.get(self._brought_last)
+        other = None if member is None else self._other_than(member)
+        if member is not None and member.brings is not None and other is not None and other.brings is not None:
             self._events.append(
                 ThrottleLimitsDiffer(
                     pid=member.process.pid,
-                    limits=_in_words(brings),
+                    limits=_in_words(member.brings),
                     other_pid=other.process.pid,
                     other_limits=_in_words(other.brings),
                     in_force=f"{self._admission.limit} in flight, {self._admission.pacer.requests_per_minute:g}/min",
                 )
             )
-        self._changed = True
 
     def _take_holds(self, member: Member, holds: Holds, now: int) -> None:
         owner = self._owner(holds.lease)
@@ -353,12 +378,13 @@ class SharedAdmission:
 
     def status(self, now: int) -> dict[str, Any]:
         """For an operator's eyes."""
-        admission, plain = self._admission, self._admission.snapshot()
+        admission, pause = self._admission, self._admission.snapshot()["pause"]
         leases = admission.leases().values()
-        retry_at = admission.breaker.wakes_at
+        retry_at, ready_at = admission.breaker.wakes_at, admission.pacer.ready_at
         return {
             "max_concurrent": admission.limit,
             "requests_per_minute": admission.pacer.requests_per_minute,
+            "next_start_in_s": None if ready_at is None else _seconds_until(ready_at, now),
             "set_by_command": self._override.plain(),
             "in_flight": admission.in_flight,
             "waiting": admission.waiting,
@@ -367,10 +393,13 @@ class SharedAdmission:
                 "state": str(admission.breaker.state),
                 "failures": admission.breaker.failures,
                 "threshold": admission.breaker.threshold,
-                "retry_in_s": None if retry_at is None else round(max(0.0, to_seconds(retry_at - now)), 3),
+                "timeout_s": admission.breaker.timeout_seconds,
+                "retry_in_s": None if retry_at is None else _seconds_until(retry_at, now),
             },
-            "paused_for_s": round(max(0.0, to_seconds(plain["pause"]["until"] - now)), 3),
-            "misconfigured": plain["pause"]["check_at"] is not None,
+            "paused_for_s": _seconds_until(pause["until"], now),
+            "pause_reason": pause["reason"] if now < pause["until"] else "",
+            "misconfigured": pause["wrong"] if pause["check_at"] is not None else "",
+            "queues": self._scope.plain(),
             "processes": [
                 {
                     "pid": member.process.pid,
@@ -378,6 +407,7 @@ class SharedAdmission:
                     "connected": member.connected,
                     "waiting": len(member.waiting),
                     "in_flight": sum(lease.owner == member.token for lease in leases),
+                    "consumers": self._scope.consumers_of(member.token),
                 }
                 for member in self._members.values()
             ],
@@ -398,7 +428,8 @@ class SharedAdmission:
             for refusal in turn.refusals:
                 self._tell_refusal(refusal)
             self._events += turn.events
-            moments = (turn.wake_at, self._reap_at)
+            self._say_if_limits_differ(now)
+            moments = (turn.wake_at, self._reap_at, None if self._differ_at == _NEVER else self._differ_at)
             wake_at = min((moment for moment in moments if moment is not None), default=None)
         wake_at = self._tell_standings(now, wake_at)
         events, self._events = self._events, []
@@ -601,6 +632,10 @@ def _member_from(token: str, plain: list[Any], *, same_pids: bool) -> Member:
     pid, started, brings = plain
     process = Process(pid, started) if same_pids else Process(0, 0)
     return Member(token, process, None if brings is None else Brings(*brings))
+
+
+def _seconds_until(moment: int, now: int) -> float:
+    return round(max(0.0, to_seconds(moment - now)), 3)
 
 
 def _in_words(brings: Brings) -> str:

@@ -58,6 +58,7 @@ from scraper.throttle.protocol import (
     Standing,
     Start,
     State,
+    Takes,
     Where,
 )
 from scraper.throttle.rate_limiter import WAITING_EVERY_SECONDS, Clock, loop_time
@@ -143,6 +144,7 @@ class SharedRateLimiter:
         self._unsettled: dict[int, Finish] = {}
         self._state: State | None = None
         self._own_success: int | None = None
+        self._takes: Takes | None = None
         self._count = 0
         self._ticking: asyncio.TimerHandle | None = None
         self._degraded_since: float | None = None
@@ -207,16 +209,30 @@ class SharedRateLimiter:
         """
         return RevocablePermit(self, place, hold_seconds, work_seconds, attempt_seconds)
 
-    def set_limits(self, *, max_concurrent: int | None = None, requests_per_minute: float | None = None) -> None:
-        """Change what this process brings; nothing in flight is revoked."""
-        brings = self._brings
-        if max_concurrent is not None:
-            brings = brings._replace(max_concurrent=max_concurrent)
-        if requests_per_minute is not None:
-            brings = brings._replace(requests_per_minute=requests_per_minute)
+    def set_limits(
+        self,
+        *,
+        max_concurrent: int | None = None,
+        requests_per_minute: float | None = None,
+        threshold: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Change what this process brings; nothing in flight is revoked. An open circuit keeps its time."""
+        wanted: dict[str, Any] = {
+            "max_concurrent": max_concurrent,
+            "requests_per_minute": requests_per_minute,
+            "threshold": threshold,
+            "timeout_seconds": timeout_seconds,
+        }
+        brings = self._brings._replace(**{name: value for name, value in wanted.items() if value is not None})
         _check(brings)
         self._brings = brings
         self._send(brings)
+
+    def takes(self, queue: str, *, consumers: int, counted: int | None = None) -> None:
+        """Say how many consumers of `queue` this process runs, and how many its broker counts there altogether."""
+        self._takes = Takes(queue, consumers, counted)
+        self._send(self._takes)
 
     def succeeded_since(self, moment: float) -> bool:
         """Whether any attempt of anybody has succeeded since `moment` (loop time), as far as it was told here."""
@@ -341,6 +357,8 @@ class SharedRateLimiter:
     def _introduce(self) -> None:
         """To a coordinator that may know nothing of us."""
         self._send(self._brings)
+        if self._takes is not None:
+            self._send(self._takes)
         for lease, held in self._held.items():
             grant = held.grant
             self._send(
@@ -538,3 +556,5 @@ def _added(booked: Waited, told: Granted | Refused) -> Waited:
 def _check(brings: Brings) -> None:
     if brings.max_concurrent < 1 or not brings.requests_per_minute > 0:
         raise ValueError(f"max_concurrent must be >= 1 and requests_per_minute > 0, not {brings}")
+    if brings.threshold < 1 or not brings.timeout_seconds > 0:
+        raise ValueError(f"threshold must be >= 1 and timeout_seconds > 0, not {brings}")

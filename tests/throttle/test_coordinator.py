@@ -27,6 +27,7 @@ from scraper.throttle.election import Seat
 from scraper.throttle.protocol import VERSION, Ask, Brings, Hello, Ready, Welcome, decode, encode
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.seam import LeaseLost, NotAdmitted
+from scraper.throttle.shared_admission import DIFFER_SECONDS
 from scraper.throttle.shared_limiter import SharedRateLimiter
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 
@@ -254,6 +255,7 @@ async def test_the_strictest_limits_hold_and_differing_ones_are_said(share, even
         await settle()
         first = await attempt(a)
         assert await attempt(a) - first == pytest.approx(6)
+        await settle(DIFFER_SECONDS)
     (differ,) = of(ThrottleLimitsDiffer, events)
     assert (differ.limits, differ.other_limits) == ("2 in flight, 10/min", "2 in flight, 20/min")
 

@@ -18,6 +18,7 @@ from scraper.throttle.protocol import (
     Report,
     Standing,
     State,
+    Takes,
     decode,
     encode,
 )
@@ -27,6 +28,8 @@ from scraper.throttle.verdict_message import finish_of, verdict_of
 MESSAGES = [
     Hello(1, "00ff", 12345678901234),
     Brings(2, 20.0, 5, 60),
+    Takes("scraper", 3, None),
+    Takes("scraper", 3, 12),
     Holds(7, 3, 10**17, 2, True, False, 120.0),  # noqa: FBT003 - a message
     Ask(1, None, None, 900.0, 120.0),
     Ask(1, 5, 600, None, 120),

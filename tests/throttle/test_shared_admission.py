@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scraper.events import CircuitOpened, LeaseReaped, ThrottleLimitsDiffer
+from scraper.events import CircuitOpened, LeaseReaped, ThrottleLimitsDiffer, ThrottleScopeExceeded
 from scraper.host import Process, this_process
 from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import (
@@ -24,9 +24,11 @@ from scraper.throttle.protocol import (
     Standing,
     Start,
     State,
+    Takes,
     Where,
 )
-from scraper.throttle.shared_admission import GATHER_SECONDS, SharedAdmission
+from scraper.throttle.scope import CONFIRM_SECONDS
+from scraper.throttle.shared_admission import DIFFER_SECONDS, GATHER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 from scraper.throttle.verdict_message import finish_of
@@ -474,10 +476,37 @@ def test_the_strictest_limits_of_those_connected_hold_and_both_are_named(host):
     host.join("c", brings=Brings(1, 30, 3, 90), process=UNSEEN)
     status = host.status(0)
     assert (status["max_concurrent"], status["requests_per_minute"], status["circuit"]["threshold"]) == (1, 30, 3)
+    host.pass_to(DIFFER_SECONDS)
     (event,) = host.events
     assert event == ThrottleLimitsDiffer(
         0, "1 in flight, 30/min", HERE.pid, "2 in flight, 60/min", "1 in flight, 30/min"
     )
+
+
+def test_limits_that_all_change_one_after_the_other_are_no_difference_worth_a_word(host):
+    slower = LIMITS._replace(requests_per_minute=10)
+    assert host.say("a", slower, at=0).wake_at == ns(DIFFER_SECONDS)
+    host.say("b", slower, at=DIFFER_SECONDS / 2)
+    host.pass_to(DIFFER_SECONDS)
+    assert host.events == []
+    assert host.status(2)["requests_per_minute"] == 10
+
+
+def test_more_consumers_than_the_members_run_are_said_once_it_is_no_passing_moment(host):
+    host.say("a", Takes("shop", 3, None), Takes("shop", 3, 8), at=0)
+    host.say("b", Takes("shop", 3, 8), at=1)
+    assert host.events == []
+    host.say("a", Takes("shop", 3, 8), at=CONFIRM_SECONDS)
+    assert host.events == [ThrottleScopeExceeded("shop", 8, 6)]
+    assert host.status(20)["queues"] == [{"queue": "shop", "known": 6, "counted": 8}]
+
+
+def test_members_that_leave_take_their_consumers_along(host):
+    host.say("a", Takes("shop", 3, 6), at=0)
+    host.say("b", Takes("shop", 3, 6), at=0)
+    host.shared.dismiss("b", ns(1))
+    assert host.status(2)["queues"] == [{"queue": "shop", "known": 3, "counted": None}]
+    assert [process["consumers"] for process in host.status(2)["processes"]] == [3]
 
 
 def test_when_the_strictest_has_left_the_next_strictest_hold(host):
