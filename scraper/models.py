@@ -73,6 +73,7 @@ class Document:
     text: str
     title: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)  # kind → characters or elements left out as not visible
+    structured: tuple[Json, ...] = ()  # what the page says about itself for machines; see pipeline/structured
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 from scraper.models import Document
 from scraper.pipeline.head import header
 from scraper.pipeline.nesting import flatten, too_deep
+from scraper.pipeline.structured.read import read_structured
 from scraper.pipeline.visibility import remove_hidden, without_invisible
 
 MAX_URL_CHARS: Final = 1000
@@ -26,11 +27,11 @@ SHORT_CELL_CHARS: Final = 80  # a line break after less than this stays inside i
 MAX_TITLE_CHARS: Final = 500
 
 
-def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -> Document:
+def clean(html: str, *, base_url: str | None = None, keep_links: bool = False, read_data: bool = False) -> Document:
     """Visible text of `html` under a short header of what its head says. Never raises, whatever the page.
 
-    With `keep_links`, links and images are followed by their absolute address. `dropped` counts elements per kind,
-    and `zero_width` characters.
+    With `keep_links`, links and images are followed by their absolute address. With `read_data`, what the page says for
+    machines is read from the same parse. `dropped` counts elements per kind, and `zero_width` characters.
     """
     if too_deep(html):
         html = flatten(html)
@@ -39,12 +40,13 @@ def clean(html: str, *, base_url: str | None = None, keep_links: bool = False) -
     if root is None:
         return Document("")
     writer = _Writer(_base_url(tree, base_url) if keep_links else None)
+    structured = read_structured(tree, html, url=base_url) if read_data else ()
     title = _take_title(tree, writer)
     head = [writer.visible(line) for line in header(tree, title=title)]
     if hidden := remove_hidden(tree):
         writer.drop("hidden", hidden)
     _walk(root, writer, _ACTIONS_WITH_LINKS if keep_links else _ACTIONS)
-    return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped)
+    return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped, structured)
 
 
 def clean_text(text: str) -> Document:

@@ -21,8 +21,14 @@ def main() -> None:
     from scraper.pipeline.clean import clean  # noqa: PLC0415 under the limits
 
     page = json.loads(sys.stdin.buffer.read())
-    document = clean(page["html"], base_url=page["base_url"], keep_links=page["keep_links"])
-    answer = {"text": document.text, "title": document.title, "dropped": dict(document.dropped)}
+    html = page.pop("html")
+    document = clean(html, **page)
+    answer = {
+        "text": document.text,
+        "title": document.title,
+        "dropped": dict(document.dropped),
+        "structured": document.structured,
+    }
     sys.stdout.buffer.write(json.dumps(answer).encode())
 
 

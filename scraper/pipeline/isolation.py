@@ -42,8 +42,15 @@ class Cleaner:
     """From pages to documents, at most `children` of them in child processes at once."""
 
     def __init__(
-        self, *, children: int = CHILDREN, seconds: float = CHILD_SECONDS, command: Sequence[str] = _COMMAND
+        self,
+        *,
+        read_data: bool = False,
+        children: int = CHILDREN,
+        seconds: float = CHILD_SECONDS,
+        command: Sequence[str] = _COMMAND,
     ) -> None:
+        """`read_data`: also read what the page says about itself for machines."""
+        self._read_data = read_data
         self._turn = asyncio.Semaphore(children)
         self._seconds = seconds
         self._command = command
@@ -59,10 +66,15 @@ class Cleaner:
             return clean_text(page.text)
         if suspect or needs_child(page.text):
             return await self._in_child(page, keep_links=schema.wants_links)
-        return clean(page.text, base_url=page.url, keep_links=schema.wants_links)
+        return clean(page.text, base_url=page.url, keep_links=schema.wants_links, read_data=self._read_data)
 
     async def _in_child(self, page: Page, *, keep_links: bool) -> Document:
-        question = {"html": page.text, "base_url": page.url, "keep_links": keep_links}
+        question = {
+            "html": page.text,
+            "base_url": page.url,
+            "keep_links": keep_links,
+            "read_data": self._read_data,
+        }
         body = json.dumps(question).encode()
         died = ""
         async with self._turn:
@@ -100,8 +112,8 @@ class Cleaner:
 def _document(answer: bytes) -> Document:
     with suppress(ValueError):
         match json.loads(answer):
-            case {"text": str(text), "title": str(title), "dropped": dict(dropped)}:
-                return Document(text, title, dropped)
+            case {"text": str(text), "title": str(title), "dropped": dict(dropped), "structured": list(structured)}:
+                return Document(text, title, dropped, tuple(structured))
     raise _ChildDied("ended with nonsense")
 
 

@@ -76,7 +76,9 @@ async def test_a_large_page_is_cleaned_in_a_child_as_it_would_be_here():
 
 
 async def test_a_suspect_page_is_cleaned_in_a_child_and_an_ordinary_one_is_not(tmp_path):
-    cleaner = Cleaner(command=noting(tmp_path, 'print(\'{"text": "from a child", "title": "", "dropped": {}}\')'))
+    cleaner = Cleaner(
+        command=noting(tmp_path, 'print(\'{"text": "from a child", "title": "", "dropped": {}, "structured": []}\')')
+    )
     assert (await cleaner(page("<p>x"), TASK, suspect=False)).text == "x"
     assert pids(tmp_path) == []
     assert (await cleaner(page("<p>x"), TASK, suspect=True)).text == "from a child"
@@ -105,7 +107,7 @@ async def test_a_child_that_dies_once_costs_nothing(tmp_path):
         import sys
         if open({str(tmp_path / "pids")!r}).read().count("\\n") == 1:
             sys.exit(3)
-        print('{{"text": "second", "title": "", "dropped": {{}}}}')
+        print('{{"text": "second", "title": "", "dropped": {{}}, "structured": []}}')
     """
     assert (await Cleaner(command=noting(tmp_path, code))(page("x"), TASK, suspect=True)).text == "second"
 
@@ -152,7 +154,7 @@ async def test_a_child_sees_no_secret_and_no_terminal_signal(tmp_path, monkeypat
     code = """
         import json, os
         told = f"{'SECRET' in str(os.environ)} {os.getsid(0) == os.getpid()}"
-        print(json.dumps({"text": told, "title": "", "dropped": {}}))
+        print(json.dumps({"text": told, "title": "", "dropped": {}, "structured": []}))
     """
     found = await Cleaner(command=program(tmp_path, code))(page("x"), TASK, suspect=True)
     assert found.text == "False True"
@@ -192,3 +194,10 @@ async def test_sigterm_for_the_whole_group_does_not_kill_a_child_at_work(tmp_pat
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await child.wait() == 0
     assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+
+
+async def test_what_a_page_says_for_machines_comes_out_of_the_child_too():
+    html = '<script type="application/ld+json">{"@type": "Product", "name": "Kettle"}</script>' + LARGE
+    found = await Cleaner(read_data=True)(page(html), TASK, suspect=False)
+    assert found == clean(html, base_url="https://e.example/", keep_links=True, read_data=True)
+    assert found.structured[1]["value"] == {"@type": ["Product"], "name": "Kettle"}

@@ -1,0 +1,85 @@
+"""What a page is called and where it is: by this, the one thing that it is about is told from all others on it."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+_WORD: Final = re.compile(r"\w+")
+MAX_NAMES: Final = 8
+MAX_NAME_CHARS: Final = 500
+BEGIN_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PageNames:
+    """Titles and headings of a page as words, and its addresses."""
+
+    names: tuple[str, ...]
+    addresses: frozenset[str]
+    written: tuple[str, ...] = ()  # the beginnings of names and the paths, as a script may write them
+
+    def is_name(self, name: str) -> bool:
+        """Whether the page is called so, exactly or within a longer title that adds a shop's name, or the other way.
+
+        One word is a name only where it is the whole title: `Kettle` is within the title of every kettle.
+        """
+        words = as_words(name)
+        if len(words) < 3:
+            return False
+        if words in self.names:
+            return True
+        return any(
+            _within(words, page) or (page.count(" ") >= 2 and len(page) * 2 > len(words) and _within(page, words))
+            for page in self.names
+            if page.count(" ") and words.count(" ")
+        )
+
+    def may_be_in(self, script: str) -> bool:
+        """Whether `script` speaks of this page at all; it costs a search for a few words."""
+        return any(each in script for each in self.written)
+
+    def is_address(self, address: str) -> bool:
+        return comparable_address(address) in self.addresses
+
+
+def page_names(names: list[str], addresses: list[str]) -> PageNames:
+    words = dict.fromkeys(as_words(name) for name in names[:MAX_NAMES])
+    places = frozenset(comparable_address(address) for address in addresses if address)
+    places -= {"", "/"}
+    begins = [
+        begin[: begin.rfind(" ") if " " in begin[4:] else None]
+        for name in names
+        if len(begin := name[:BEGIN_CHARS]) > 2
+    ]
+    written = dict.fromkeys(each for begin in (*begins, *places) for each in (begin, json.dumps(begin)[1:-1]))
+    return PageNames(tuple(each for each in words if len(each) >= 3), places, tuple(written))
+
+
+def as_words(text: str) -> str:
+    """Letters and digits only, without case, accents of compatibility forms folded: `Nº 5 – Neu!` → `no 5 neu`."""
+    text = text[:MAX_NAME_CHARS]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(_WORD.findall(text.casefold()))
+
+
+def comparable_address(address: str) -> str:
+    """The address without what often differs for the same page: scheme, `www.`, query, fragment, last slash.
+
+    An address that is a path only is compared with paths.
+    """
+    try:
+        parts = urlsplit(address.strip())
+    except ValueError:
+        return ""
+    path = unquote(parts.path).rstrip("/")
+    return path if len(path) > 1 else ""
+
+
+def _within(words: str, longer: str) -> bool:
+    return f" {words} " in f" {longer} "

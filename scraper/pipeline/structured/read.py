@@ -1,0 +1,93 @@
+"""From a parsed page to what it says about itself for machines: plain JSON, bounded, each with its source and place.
+
+A page without any is known by a look for a few words, and costs no more than that.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from selectolax.lexbor import LexborHTMLParser
+
+from scraper.models import Json
+from scraper.pipeline.structured.bounds import Room
+from scraper.pipeline.structured.json_ld import read_json_ld
+from scraper.pipeline.structured.marked_up import MICRODATA, RDFA, read_marked_up
+from scraper.pipeline.structured.meta import read_meta
+from scraper.pipeline.structured.names import PageNames, page_names
+from scraper.pipeline.structured.state import read_state
+
+Found: TypeAlias = dict[str, Json]  # source, path, value
+
+MAX_HEADINGS: Final = 3
+MAX_NAME_CHARS: Final = 500
+
+
+def read_structured(tree: LexborHTMLParser, html: str, *, url: str | None) -> tuple[Found, ...]:
+    """Every thing that the page describes in data, in the page's order, the best kind of source first.
+
+    The first entry is the page itself (`source` is `page`): its names and addresses. Reads only; call it before
+    anything is cut out of the tree. Never raises, whatever the page.
+    """
+    scripts = "<script" in html
+    room = Room()
+    meta = read_meta(tree, room) if "<meta" in html else {}
+    found = [_found("meta", "", meta)] if meta else []
+    json_ld, documents, programs = _scripts(tree) if scripts else ([], [], [])
+    if json_ld:
+        found += [_found("json_ld", path, thing) for path, thing in read_json_ld(json_ld, room)]
+    if "itemprop" in html:
+        things = read_marked_up(tree, MICRODATA, room, base_url=url)
+        found += [_found("microdata", path, thing) for path, thing in things]
+    if "typeof=" in html and ("schema.org" in html or "schema:" in html):
+        found += [_found("rdfa", path, thing) for path, thing in read_marked_up(tree, RDFA, room, base_url=url)]
+    page = _page(tree, meta, url)
+    if documents or programs:
+        state = read_state(documents, programs, names_of(page), room)
+        found += [_found("embedded_state", path, thing) for path, thing in state]
+    return (_found("page", "", page), *found) if found else ()
+
+
+def _found(source: str, path: str, value: Json) -> Found:
+    return {"source": source, "path": path, "value": value}
+
+
+def _page(tree: LexborHTMLParser, meta: dict[str, list[str]], url: str | None) -> dict[str, Json]:
+    headings = [" ".join(node.text(separator=" ").split())[:MAX_NAME_CHARS] for node in tree.css("h1")[:MAX_HEADINGS]]
+    title = tree.css_first("title")
+    canonical = tree.css_first("[rel=canonical]:is(link)")
+    root = tree.root
+    return {
+        "headings": [heading for heading in headings if heading],
+        "title": "" if title is None else " ".join(title.text().split())[:MAX_NAME_CHARS],
+        "social_title": (meta.get("og:title") or meta.get("twitter:title") or [""])[0][:MAX_NAME_CHARS],
+        "url": url or "",
+        "canonical": "" if canonical is None else (canonical.attributes.get("href") or "")[:2000],
+        "social_url": (meta.get("og:url") or [""])[0][:2000],
+        "language": "" if root is None else (root.attributes.get("lang") or "")[:35],
+    }
+
+
+def names_of(page: dict[str, Json]) -> PageNames:
+    """The names and addresses of the page from its own entry."""
+    return page_names(
+        [*page["headings"], page["title"], page["social_title"]], [page["canonical"], page["social_url"], page["url"]]
+    )
+
+
+def _scripts(tree: LexborHTMLParser) -> tuple[list[str], list[str], list[str]]:
+    """Texts of the page's scripts: JSON-LD, other JSON, and programs that may assign data."""
+    kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for node in tree.css("script"):
+        attrs = node.attributes
+        kind = (attrs.get("type") or "").strip().lower()
+        if kind.startswith("application/ld+json"):
+            kinds[0].append(node.text())
+        elif kind.endswith("json"):
+            kinds[1].append(node.text())
+        elif "src" not in attrs and kind in _PROGRAMS:
+            kinds[2].append(node.text())
+    return kinds
+
+
+_PROGRAMS: Final = frozenset({"", "text/javascript", "application/javascript", "module"})

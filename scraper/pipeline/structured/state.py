@@ -1,0 +1,92 @@
+"""Data that a page carries for its own scripts: framework state, analytics.
+
+There is much of it, nobody wrote it to be read by others, and a shop's state holds many products. Kept is only what is
+an object with a name, or an address, of this very page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from scraper.models import Json
+from scraper.pipeline.structured.bounds import Room, bounded
+from scraper.pipeline.structured.loose_json import read_at, script_value_at, values_in
+from scraper.pipeline.structured.names import PageNames
+
+MAX_STATES: Final = 40  # assignments read in one page
+MAX_STATE_CHARS: Final = 2 << 20  # of all scripts that are read
+MAX_LOOKED_AT: Final = 60_000  # objects and arrays of all states
+MAX_KEPT: Final = 12
+KEPT_DEPTH: Final = 5
+_NAMES: Final = ("name", "title", "headline", "productName", "product_name", "displayName", "item_name", "productTitle")
+_ADDRESSES: Final = ("url", "canonicalUrl", "canonical", "link", "href", "productUrl", "pdpUrl", "seoUrl")
+
+_ASSIGNED: Final = re.compile(r"(?:=|\.push\()\s*(?=[{\[\"]|JSON\.parse\()")
+_HOLDS_DATA: Final = re.compile(
+    r"(?:state|data|props|product|item|page|context|layer|cache|store|initial)\w{0,20}[\"'\]]{0,2}\s*$", re.IGNORECASE
+)
+_BEFORE: Final = 60  # characters before an assignment, to see what is assigned
+
+
+def read_state(
+    documents: Iterable[str], scripts: Iterable[str], names: PageNames, room: Room
+) -> Iterator[tuple[str, Json]]:
+    """(path, object) of what belongs to this page in `documents` (all JSON) and `scripts` (which assign it)."""
+    looked_at = kept = 0
+    documents, scripts = (filter(names.may_be_in, texts) for texts in (documents, scripts))
+    for path, root in _states(documents, scripts):
+        stack: list[tuple[str, Json]] = [(path, root)]
+        while stack and looked_at < MAX_LOOKED_AT and kept < MAX_KEPT:
+            where, value = stack.pop()
+            looked_at += 1
+            if isinstance(value, dict):
+                if len(value) > 2 and _is_of_page(value, names):
+                    kept += 1
+                    yield where, bounded(value, room, depth=KEPT_DEPTH)
+                below = list(value.items())
+            else:
+                below = list(enumerate(value))
+            stack += [(f"{where}/{key}", each) for key, each in reversed(below) if isinstance(each, dict | list)]
+
+
+def _is_of_page(value: dict[str, Json], names: PageNames) -> bool:
+    for key in _NAMES:
+        name = value.get(key)
+        if isinstance(name, str) and names.is_name(name):
+            return True
+    return any(isinstance(value.get(key), str) and names.is_address(value[key]) for key in _ADDRESSES)
+
+
+def _states(documents: Iterable[str], scripts: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    left = MAX_STATE_CHARS
+    count = 0
+    for number, document in enumerate(documents):
+        left -= len(document)
+        if left < 0 or count >= MAX_STATES:
+            return
+        count += 1
+        yield from ((f"/json/{number}", value) for value in values_in(document) if isinstance(value, dict | list))
+    for number, script in enumerate(scripts):
+        left -= len(script)
+        if left < 0:
+            return
+        for match in _ASSIGNED.finditer(script):
+            if not _HOLDS_DATA.search(script, max(0, match.start() - _BEFORE), match.start()):
+                continue
+            if count >= MAX_STATES:
+                return
+            count += 1
+            value = _assigned(script, match.end())
+            if isinstance(value, dict | list):
+                yield f"/script/{number}", value
+
+
+def _assigned(script: str, begin: int) -> Json:
+    if script.startswith("JSON.parse(", begin):
+        begin = script.find("(", begin) + 1
+    if script[begin : begin + 1] == '"':
+        text, end = read_at(script, begin)
+        return read_at(text, 0)[0] if end and isinstance(text, str) and text[:1] in "{[" else None
+    return script_value_at(script, begin)
