@@ -128,12 +128,26 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that came to nothing."""
+
+    attempt: int  # counted from 1
+    error: str
+    at: datetime
+
+
+Trail: TypeAlias = tuple[Failure, ...]
+"""What the attempts before this one came to, oldest first; see `scraper.trail` for its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remains:
-    """What is kept beside a parked row, for whoever looks into it."""
+    """What is kept beside a parked row: for whoever looks into it, and for a replay."""
 
     body: bytes
-    page: str | None = None
+    page: Page | None = None  # as it was fetched; a page that came with the task is in the body
     answer: str | None = None
+    trail: Trail = ()  # of the attempts before the one that parked it
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeAlias
 
-from scraper.models import ParkReason, Priority, Remains, Result, Standing
+from scraper.models import ParkReason, Priority, Remains, Result, Standing, Trail
 
 QueueName: TypeAlias = Literal["tasks", "parked"]
 
@@ -29,8 +29,10 @@ class Message:
     body: bytes
     task_id: str = ""  # empty where a foreign program published it; the body decides then
     attempts: int = 0  # attempts spent so far
-    submission: int = 0  # 0, or the time (unix ns) of a `submit --again`: the newest result of an id wins
+    submission: int = 0  # 0, or the time (unix ns) of a `submit --again`, + 1 a replay: the newest of an id wins
     priority: Priority = "normal"
+    stored_page: bool = False  # a replay: read the page that the parked task left in the store, if it is there
+    trail: Trail = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,11 @@ class Delivery(Protocol):
         """Remove it for good. Raises DeliveryLost if it was taken back, Unavailable if the broker is away."""
         ...
 
-    async def move(self, *, delay_seconds: float, attempts: int) -> None:
+    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
         """Put a copy, high in priority, where it waits `wait_for(delay_seconds)`; confirmed, then acknowledge.
 
-        Raises as `ack` does. A crash in between leaves two copies, never none.
+        It carries `trail`, by default the one it has. Raises as `ack` does. A crash in between leaves two copies,
+        never none.
         """
         ...
 
@@ -114,6 +117,10 @@ class Store(Protocol):
         `done` replaces `parked` of the same id, never the other way round, and a newer submission replaces an older
         one, never the other way round. Takes the id off the submitted.
         """
+        ...
+
+    async def remains(self, task_id: str) -> Remains | None:
+        """What a parked task left behind."""
         ...
 
     async def submitted(self, task_ids: Sequence[str]) -> None:

@@ -58,4 +58,5 @@ def parked_row(
         timings=trace.timings(),
         metadata=task.metadata if task else None,
     )
-    return result, Remains(message.body, trace.page, trace.answer)
+    page = trace.page if task is not None and task.url is not None else None
+    return result, Remains(message.body, page, trace.answer, message.trail)

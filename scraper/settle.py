@@ -53,10 +53,14 @@ def seen_before(
     """What the stored row of the same id means for a task that just arrived.
 
     A done row of this submission, or of a newer one, makes the delivery a repetition. A done row with other content
-    makes the id a mistake, unless the task was submitted anew on purpose. A parked row never stands in the way.
+    makes the id a mistake, unless the task was submitted anew on purpose. A parked row stands in the way of nothing
+    but a repetition of the very submission that ended in it; submission 0 is no such, since all plain ones share it.
     """
-    if standing is None or standing.status == "parked" or submission > standing.submission:
+    if standing is None or submission > standing.submission:
         return "new"
+    if standing.status == "parked":
+        own_end = submission == standing.submission > 0 and content_sha256 == standing.content_sha256
+        return "stored" if own_end else "new"
     if submission == standing.submission and content_sha256 != standing.content_sha256:
         return "duplicate"
     return "stored"

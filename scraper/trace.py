@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from scraper.models import Json, Usage
+from scraper.models import Json, Page, Usage
 
 Phase: TypeAlias = Literal[
     "host_delay",
@@ -38,7 +38,7 @@ class Trace:
         self.calls = 0
         self.model: str | None = None
         self.url: str | None = None  # after redirects
-        self.page: str | None = None
+        self.page: Page | None = None
         self.answer: str | None = None
         self.cut: Json = None
         self.cached = False

@@ -19,12 +19,13 @@ from typing import Literal, Protocol, TypeVar
 from scraper.deadline import Deadline
 from scraper.errors import DeliveryLost, Permanent, ScraperError
 from scraper.events import Observe, TaskFault, TaskReceived, TaskSettled, current_task
-from scraper.models import Done, Extraction, Hold, Outcome, Park, ParkReason, Result, Retry, Task
+from scraper.models import Done, Extraction, Failure, Hold, Outcome, Page, Park, ParkReason, Result, Retry, Task
 from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
 from scraper.rows import body_id, done_row, parked_row
 from scraper.settle import seen_before, settle
 from scraper.trace import Trace
+from scraper.trail import extended
 
 T = TypeVar("T")
 
@@ -39,8 +40,13 @@ class Pipeline(Protocol):
         """The task that `body` asks for; raises Permanent."""
         ...
 
-    async def run(self, task: Task, *, deadline: Deadline, trace: Trace, suspect: bool) -> Extraction:
-        """Validated data, or an error of `scraper.errors`. `suspect`: workers may have died holding this task."""
+    async def run(
+        self, task: Task, *, deadline: Deadline, trace: Trace, suspect: bool, page: Page | None = None
+    ) -> Extraction:
+        """Validated data, or an error of `scraper.errors`. `suspect`: workers may have died holding this task.
+
+        With `page`, which was fetched before, nothing is fetched.
+        """
         ...
 
 
@@ -193,8 +199,9 @@ class Worker:
         if task.expires_at is not None and task.expires_at <= datetime.now(UTC):
             return Permanent(ParkReason.EXPIRED, f"expires_at {task.expires_at.isoformat()} has passed")
         try:
+            page = await self._kept_page(task) if message.stored_page else None
             extraction = await self._extraction(
-                task, trace, suspect=delivery.returns >= self._limits.suspect_after_returns
+                task, trace, suspect=delivery.returns >= self._limits.suspect_after_returns, page=page
             )
         except ScraperError as error:
             return error
@@ -204,13 +211,23 @@ class Worker:
         await self._save_done(task, message, extraction, trace)
         return None
 
-    async def _extraction(self, task: Task, trace: Trace, *, suspect: bool) -> Extraction:
+    async def _kept_page(self, task: Task) -> Page | None:
+        """The page that the task left behind when it was parked, if it is of the same address still."""
+        kept = await self._with_store(lambda: self._store.remains(task.task_id))
+        if kept is None or kept.page is None:
+            return None
+        with suppress(Permanent):
+            if self._pipeline.decode(kept.body).url == task.url:
+                return kept.page
+        return None
+
+    async def _extraction(self, task: Task, trace: Trace, *, suspect: bool, page: Page | None) -> Extraction:
         deadline = Deadline(
             work_seconds=self._limits.task_deadline_seconds,
             hold_seconds=self._limits.hold_limit_seconds,
             now=asyncio.get_running_loop().time(),
         )
-        return await self._pipeline.run(task, deadline=deadline, trace=trace, suspect=suspect)
+        return await self._pipeline.run(task, deadline=deadline, trace=trace, suspect=suspect, page=page)
 
     async def _save_done(self, task: Task, message: Message, extraction: Extraction, trace: Trace) -> None:
         trace.enter("store")
@@ -266,8 +283,9 @@ class Worker:
 async def _move(delivery: Delivery, outcome: Outcome) -> None:
     attempts = delivery.message.attempts
     match outcome:
-        case Retry(after_seconds=seconds):
-            await delivery.move(delay_seconds=seconds, attempts=attempts + 1)
+        case Retry(after_seconds=seconds, reason=error):
+            trail = extended(delivery.message.trail, Failure(attempts + 1, error, datetime.now(UTC)))
+            await delivery.move(delay_seconds=seconds, attempts=attempts + 1, trail=trail)
         case Hold(after_seconds=seconds):
             await delivery.move(delay_seconds=seconds, attempts=attempts)
         case _:

@@ -22,6 +22,7 @@ LEVELS = [
         "config",
         "deadline",
         "trace",
+        "trail",
         "schemas",
         "json_text",
         "write_ahead",
@@ -33,6 +34,8 @@ OUTSIDE = {"testing"}  # simulations: imported by nothing in the product
 NEAR = {  # arrows inside the lowest levels and from a part to what only it leans on
     ("errors", "models"),
     ("trace", "models"),
+    ("trail", "models"),
+    ("trail", "json_text"),
     ("config", "errors"),
     ("rows", "settle"),
     ("supervisor", "lifeline"),

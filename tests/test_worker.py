@@ -10,7 +10,7 @@ import pytest
 from scraper.broker.sqlite import SqliteBroker
 from scraper.errors import Held, Permanent, Transient, Unavailable
 from scraper.events import Back, TaskFault, TaskSettled, WaitingFor
-from scraper.models import Extraction, ParkReason, Task
+from scraper.models import Extraction, Page, ParkReason, Task
 from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
 from scraper.worker import Limits, Worker
@@ -23,6 +23,7 @@ class ScriptedPipeline:
         self.script = script
         self.ran = []
         self.suspects = []
+        self.pages = []
 
     def decode(self, body):
         try:
@@ -34,12 +35,14 @@ class ScriptedPipeline:
             task_id=fields["id"],
             schema={},
             content_sha256=fields.get("content", "same"),
-            text="",
+            url=fields.get("url", "https://a.example/"),
             expires_at=expires_at and datetime.fromisoformat(expires_at),
         )
 
-    async def run(self, task, *, deadline, trace, suspect):
+    async def run(self, task, *, deadline, trace, suspect, page=None):
         self.ran.append(task.task_id)
+        self.pages.append(page)
+        trace.page = page or Page(task.url, "<p>as it was fetched</p>")
         if suspect:
             self.suspects.append(task.task_id)
         what = self.script.get(task.task_id, {"ok": True})
@@ -148,6 +151,58 @@ async def test_a_failing_page_spends_attempts_until_it_is_parked(bench):
     assert [outcome for _, outcome, _ in settled] == ["retry", "retry", "park"]
     row = (await bench.rows())["a"]
     assert (row.status, row.reason, row.attempts) == ("parked", ParkReason.ATTEMPTS, 3)
+
+
+async def test_a_parked_task_tells_of_every_attempt_it_had(bench):
+    await bench.put("a")
+    script = {
+        "a": [Transient("HTTP 502"), Held("circuit open", after_seconds=0.01), Transient("timeout"), Transient("x")]
+    }
+    async with bench.working(ScriptedPipeline(**script), limits=Limits(max_attempts=3)):
+        await bench.until_settled(4)
+    trail = (await bench.store.remains("a")).trail
+    assert [(failure.attempt, failure.error) for failure in trail] == [(1, "HTTP 502"), (2, "timeout")]
+    assert (await bench.rows())["a"].error == "x (attempt 3 of 3)"
+
+
+async def park(bench, task_id, **fields):
+    """Have `task_id` fail for good, and leave its page behind."""
+    await bench.put(task_id, **fields)
+    error = Permanent(ParkReason.SCHEMA_INVALID, "no price")
+    async with bench.working(ScriptedPipeline(**{task_id: error})):
+        await bench.until_settled(1)
+    bench.events.clear()
+
+
+async def test_a_replay_reads_the_page_that_is_stored(bench):
+    await park(bench, "a")
+    pipeline = ScriptedPipeline()
+    body = json.dumps({"id": "a", "content": "another schema"}).encode()
+    await bench.broker.publish([Message(body, "a", submission=1, stored_page=True)])
+    async with bench.working(pipeline):
+        await bench.until_settled(1)
+    assert pipeline.pages == [Page("https://a.example/", "<p>as it was fetched</p>")]
+    assert (await bench.rows())["a"].status == "done"
+
+
+async def test_a_replay_fetches_where_the_stored_page_is_gone_or_another_addresss(bench):
+    await park(bench, "a")
+    pipeline = ScriptedPipeline()
+    bodies = [{"id": "a", "url": "https://a.example/moved"}, {"id": "never parked"}]
+    await bench.broker.publish([Message(json.dumps(each).encode(), submission=1, stored_page=True) for each in bodies])
+    async with bench.working(pipeline):
+        await bench.until_settled(2)
+    assert pipeline.pages == [None, None]
+
+
+async def test_a_submission_that_ended_parked_is_not_run_again_when_it_comes_twice(bench):
+    error = Permanent(ParkReason.SCHEMA_INVALID, "no price")
+    pipeline = ScriptedPipeline(a=error)
+    await bench.broker.publish([Message(b'{"id": "a"}', "a", submission=7)] * 2)
+    async with bench.working(pipeline, consumers=1):
+        await bench.until_settled(2)
+        assert await empty(bench)
+    assert pipeline.ran == ["a"]
 
 
 async def test_being_held_spends_no_attempt(bench):

@@ -18,6 +18,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Self
 
@@ -31,6 +32,7 @@ from scraper.broker.rabbitmq_topology import plain
 from scraper.broker.rabbitmq_wire import message_of, returns_of
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Observe
+from scraper.models import Trail
 from scraper.patience import until_available
 from scraper.ports import Message
 
@@ -210,9 +212,13 @@ class RabbitMQDelivery:
             self._session.settling_ended()
         self._session.in_hand -= 1
 
-    async def move(self, *, delay_seconds: float, attempts: int) -> None:
-        message = self.message
-        copy = Message(message.body, task_id=message.task_id, attempts=attempts, submission=message.submission)
+    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
+        copy = replace(
+            self.message,
+            attempts=attempts,
+            trail=self.message.trail if trail is None else trail,
+            priority="high",
+        )
         self._begin()
         try:
             await self._publish(copy, delay_seconds)

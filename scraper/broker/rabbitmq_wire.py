@@ -1,7 +1,8 @@
 """How a message of ours looks on the AMQP wire, and what of a foreign one is readable.
 
 The body is the task, untouched. What the service knows beside it travels in headers: `x-task-id`, `x-attempts`,
-`x-submission`. Headers come from outside as much as the body does: whatever makes no sense counts as absent.
+`x-submission`, `x-stored-page`, `x-trail`. Headers come from outside as much as the body does: whatever makes no sense
+counts as absent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from scraper.ports import Message
+from scraper.trail import from_text, to_text
 
 HIGH_PRIORITY = 9
 NORMAL_PRIORITY_MAX = 4  # RabbitMQ's quorum queues know two classes: up to 4 and from 5
@@ -36,6 +38,10 @@ def properties_of(message: Message, *, high: bool) -> spec.Basic.Properties:
         headers["x-attempts"] = message.attempts
     if message.submission:
         headers["x-submission"] = message.submission
+    if message.stored_page:
+        headers["x-stored-page"] = True
+    if message.trail:
+        headers["x-trail"] = to_text(message.trail)
     return spec.Basic.Properties(
         delivery_mode=PERSISTENT,
         headers=headers,
@@ -54,6 +60,8 @@ def message_of(raw: DeliveredMessage) -> Message:
         attempts=min(_count(headers.get("x-attempts")), MOST_ATTEMPTS),
         submission=_count(headers.get("x-submission")),
         priority="high" if (properties.priority or 0) > NORMAL_PRIORITY_MAX else "normal",
+        stored_page=headers.get("x-stored-page") is True,
+        trail=from_text(headers.get("x-trail")),
     )
 
 

@@ -21,6 +21,7 @@ from scraper.broker.sqlite_queue import QueueFile, Taken
 from scraper.errors import DeliveryLost, Unavailable
 from scraper.events import Observe, ignore
 from scraper.host import boot_clock
+from scraper.models import Trail
 from scraper.patience import until_available
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName, wait_for
 
@@ -112,10 +113,10 @@ class SqliteBroker:
         """Whether the lease still held."""
         return await self._run(self._file.remove, lease)
 
-    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int) -> bool:
+    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail) -> bool:
         """Whether the lease still held."""
         delay = wait_for(delay_seconds, delays=self._wait_seconds)
-        moved = await self._run(partial(self._file.move, lease, delay_seconds=delay, attempts=attempts))
+        moved = await self._run(partial(self._file.move, lease, delay_seconds=delay, attempts=attempts, trail=trail))
         self._wake.set()
         return moved
 
@@ -254,8 +255,10 @@ class _Consumer:
     async def remove(self, lease: Lease) -> None:
         self._settled(lease, held=lease in self._held and await self._broker.remove(lease))
 
-    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int) -> None:
-        held = lease in self._held and await self._broker.move(lease, delay_seconds=delay_seconds, attempts=attempts)
+    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail) -> None:
+        held = lease in self._held and await self._broker.move(
+            lease, delay_seconds=delay_seconds, attempts=attempts, trail=trail
+        )
         self._settled(lease, held=held)
 
     async def _next(self) -> Taken:
@@ -297,5 +300,10 @@ class _Delivery:
     async def ack(self) -> None:
         await self._consumer.remove(self._taken.lease)
 
-    async def move(self, *, delay_seconds: float, attempts: int) -> None:
-        await self._consumer.move(self._taken.lease, delay_seconds=delay_seconds, attempts=attempts)
+    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
+        await self._consumer.move(
+            self._taken.lease,
+            delay_seconds=delay_seconds,
+            attempts=attempts,
+            trail=self.message.trail if trail is None else trail,
+        )

@@ -30,12 +30,14 @@ from scraper.broker.sqlite_leases import IDLE_SECONDS, GivenBack, Lease, Leases,
 from scraper.broker.sqlite_schema import LEASED, READY, WAITING
 from scraper.errors import Unavailable
 from scraper.host import boot_clock, boot_id
+from scraper.models import Priority, Trail
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName
+from scraper.trail import from_text, to_text
 
 PROMOTED_AT_ONCE = 100  # a million messages due at once must not make one taker wait
 
 TAKE = """
-    SELECT m.id, m.urgency, m.attempts, m.returns, m.submission, m.task_id, b.body
+    SELECT m.id, m.urgency, m.attempts, m.returns, m.submission, m.task_id, m.stored_page, m.trail, b.body
     FROM queue_messages m CROSS JOIN queue_bodies b ON b.id = m.id
     WHERE m.state = 0 AND m.queue = ? ORDER BY m.urgency, m.id LIMIT ?
 """
@@ -50,10 +52,11 @@ LATEST = """
         coalesce((SELECT max(until) FROM queue_owners), 0.0)
 """
 _PUBLISH = """
-    INSERT INTO queue_messages (id, queue, state, urgency, attempts, submission, task_id) VALUES (?, ?, 0, ?, ?, ?, ?)
+    INSERT INTO queue_messages (id, queue, state, urgency, attempts, submission, task_id, stored_page, trail)
+    VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?)
 """
 _MOVE = """
-    UPDATE queue_messages SET queue = ?, state = ?, due = ?, urgency = 0, attempts = ?, returns = 0,
+    UPDATE queue_messages SET queue = ?, state = ?, due = ?, urgency = 0, attempts = ?, trail = ?, returns = 0,
         owner = NULL, token = NULL
     WHERE id = ? AND token = ?
 """
@@ -118,14 +121,7 @@ class QueueFile:
                 "INSERT INTO queue_bodies (id, body) VALUES (?, ?)",
                 [(place, message.body) for place, message in enumerate(messages, last + 1)],
             )
-            queue = self._queues["tasks"]
-            db.executemany(
-                _PUBLISH,
-                [
-                    (place, queue, int(each.priority != "high"), each.attempts, each.submission, each.task_id)
-                    for place, each in enumerate(messages, last + 1)
-                ],
-            )
+            db.executemany(_PUBLISH, [self._row(place, each) for place, each in enumerate(messages, last + 1)])
 
     def publish_result(self, line: bytes) -> None:
         with self._file.writing(durable=True) as db:
@@ -158,13 +154,13 @@ class QueueFile:
             ).rowcount
         return removed == 1
 
-    def move(self, lease: Lease, *, delay_seconds: float, attempts: int) -> bool:
+    def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail = ()) -> bool:
         """Into the tasks queue after `delay_seconds`. Whether the lease still held; only then is it moved."""
         state, due = (WAITING, self._now() + delay_seconds) if delay_seconds > 0 else (READY, None)
         with self._file.writing(durable=True) as db:
             moved = db.execute(
                 _MOVE,
-                (self._queues["tasks"], state, due, attempts, lease.message_id, lease.token),
+                (self._queues["tasks"], state, due, attempts, to_text(trail), lease.message_id, lease.token),
             ).rowcount
         return moved == 1
 
@@ -197,6 +193,18 @@ class QueueFile:
             in_hand=messages[tasks, LEASED] + messages[parked, LEASED],
         )
 
+    def _row(self, place: int, message: Message) -> tuple[object, ...]:
+        return (
+            place,
+            self._queues["tasks"],
+            int(message.priority != "high"),
+            message.attempts,
+            message.submission,
+            message.task_id,
+            message.stored_page,
+            to_text(message.trail),
+        )
+
     def _now(self) -> float:
         return self._base + self._clock()
 
@@ -210,9 +218,10 @@ class QueueFile:
         return self._next_due is not None and self._next_due <= now
 
 
-def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, bytes]) -> Taken:
-    message_id, urgency, attempts, returns, submission, task_id, body = row
-    message = Message(body, task_id, attempts, submission, "normal" if urgency else "high")
+def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, int, str, bytes]) -> Taken:
+    message_id, urgency, attempts, returns, submission, task_id, stored_page, trail, body = row
+    priority: Priority = "normal" if urgency else "high"
+    message = Message(body, task_id, attempts, submission, priority, bool(stored_page), from_text(trail))
     return Taken(Lease(message_id, secrets.token_bytes(8)), queue, message, returns)
 
 

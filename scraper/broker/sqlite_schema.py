@@ -13,7 +13,7 @@ from pathlib import Path
 from scraper.errors import Misconfigured, ScraperError, Unavailable
 from scraper.write_ahead import use_write_ahead_log
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 READY, WAITING, LEASED = 0, 1, 2
 
@@ -36,7 +36,9 @@ CREATE TABLE IF NOT EXISTS queue_messages (
     due REAL,                       -- waiting: until then, on the queue's clock
     owner BLOB,                     -- leased: by whom
     token BLOB,                     -- leased: which of its leases
-    task_id TEXT NOT NULL
+    task_id TEXT NOT NULL,
+    stored_page INTEGER NOT NULL DEFAULT 0,  -- a replay: the page is in the results store
+    trail TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS queue_ready ON queue_messages (queue, urgency, id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS queue_waiting ON queue_messages (due) WHERE state = 1;
@@ -69,6 +71,12 @@ END;
 INSERT OR IGNORE INTO queue_meta VALUES ('schema_version', {version});
 COMMIT;
 """
+_UPGRADES = {  # from this version to the next; programs of the old one that run meanwhile go on undisturbed
+    1: (
+        "ALTER TABLE queue_messages ADD COLUMN stored_page INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE queue_messages ADD COLUMN trail TEXT NOT NULL DEFAULT ''",
+    ),
+}
 
 _WAL_LIMIT_BYTES = 64 << 20  # what a burst leaves behind on disk at most
 _SMALLEST_DATABASE_BYTES = 512  # SQLite takes a shorter file for an empty one and writes over it
@@ -107,6 +115,7 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete = OFF")  # some builds overwrite what they delete: twice the writing
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         _create(connection)
+        _upgrade(connection)
         _check_version(path, connection)  # another process may have been first
     except sqlite3.Error as error:
         connection.close()
@@ -140,19 +149,40 @@ def _misconfigured(path: Path, why: str) -> Misconfigured:
 
 
 def _check_version(path: Path, connection: sqlite3.Connection) -> None:
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'queue_meta'").fetchone():
-        return
-    row = connection.execute("SELECT value FROM queue_meta WHERE key = 'schema_version'").fetchone()
-    if row is not None and row[0] != SCHEMA_VERSION:
+    if (version := _version(connection)) > SCHEMA_VERSION:
         raise Misconfigured(
-            f"the queue in {path} was written by a newer scraper (queue version {row[0]}, this one knows "
+            f"the queue in {path} was written by a newer scraper (queue version {version}, this one knows "
             f"{SCHEMA_VERSION}). Upgrade scraper, or set BROKER_URL=sqlite:///PATH to another file; nothing was changed"
         )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """0 where there is no queue yet."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'queue_meta'").fetchone():
+        return 0
+    row = connection.execute("SELECT value FROM queue_meta WHERE key = 'schema_version'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _create(connection: sqlite3.Connection) -> None:
     try:
         connection.executescript(_TABLES.format(version=SCHEMA_VERSION))
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a file of an older version up to this one, wholly or not at all."""
+    if _version(connection) >= SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(_version(connection), SCHEMA_VERSION):
+            for statement in _UPGRADES[version]:
+                connection.execute(statement)
+            connection.execute("UPDATE queue_meta SET value = ? WHERE key = 'schema_version'", (version + 1,))
+        connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.rollback()

@@ -36,10 +36,18 @@ class PagePipeline:
         """The task that a queue body asks for; raises Permanent."""
         return self._decode(body)
 
-    async def run(self, task: Task, *, deadline: Deadline, trace: Trace, suspect: bool) -> Extraction:
-        """Data that satisfies the task's schema; what it cost and left behind is in `trace`."""
-        page = await self._page(task, trace)
-        trace.page = page.text
+    async def run(
+        self, task: Task, *, deadline: Deadline, trace: Trace, suspect: bool, page: Page | None = None
+    ) -> Extraction:
+        """Data that satisfies the task's schema; what it cost and left behind is in `trace`.
+
+        With `page`, which was fetched before, nothing is fetched.
+        """
+        if page is None:
+            page = await self._page(task, trace)
+        else:
+            trace.url = page.url
+        trace.page = page
         trace.enter("clean")
         document = await self._clean(page, task, suspect=suspect)
         if not document.text.strip():

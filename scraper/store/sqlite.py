@@ -2,10 +2,10 @@ r"""Results in one SQLite file: what `RESULTS_URL=sqlite:///…` means, shared b
 
 Which of two results of one task id stays is decided by submission first, then by status:
 
-| stored \ saved         | done, same | parked, same    | newer submission | older submission |
-|-------------------------|------------|-----------------|------------------|------------------|
-| done                    | stored one | stored one      | saved one        | stored one       |
-| parked                  | saved one  | saved one       | saved one        | stored one       |
+| stored \ saved | done, same | parked, same | newer submission | done, older | parked, older |
+|----------------|------------|--------------|------------------|-------------|---------------|
+| done           | stored one | stored one   | saved one        | stored one  | stored one    |
+| parked         | saved one  | saved one    | saved one        | saved one   | stored one    |
 
 The row keeps its place when it is replaced, so that whoever pages through the rows meets each id exactly once.
 Parked rows leave their task body, page and raw answer in a table of their own, which listing never touches. Bodies
@@ -25,9 +25,10 @@ from typing import Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from scraper.json_text import read_json, storable, write_json
-from scraper.models import Json, ParkReason, Remains, Result, Standing, Usage
+from scraper.models import Json, Page, ParkReason, Remains, Result, Standing, Usage
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_thread import SqliteThread
+from scraper.trail import from_text, to_text
 
 Known: TypeAlias = Literal["done", "parked", "submitted"]
 
@@ -157,17 +158,20 @@ class SqliteStore:
         row = await self._thread.read(lambda database: database.execute(_REMAINS, (storable(task_id),)).fetchone())
         if row is None:
             return None
-        body, page, answer = row
-        return Remains(body, None if page is None else zlib.decompress(page).decode("utf-8", "surrogatepass"), answer)
+        return _remains(row)
 
-    def _kept(self, remains: Remains) -> tuple[bytes, bytes | None, str | None]:
+    def _kept(self, remains: Remains) -> tuple[object, ...]:
+        trail = to_text(remains.trail)
         if not self._keeps_pages:
-            return remains.body, None, None
+            return remains.body, None, None, None, True, trail
         page = remains.page
         return (
             remains.body,
-            None if page is None else zlib.compress(page.encode("utf-8", "surrogatepass"), 6),
-            None if remains.answer is None else storable(remains.answer),
+            None if page is None else zlib.compress(page.text.encode("utf-8", "surrogatepass"), 6),
+            _text(remains.answer),
+            None if page is None else _text(page.url),
+            page is None or page.is_html,
+            trail,
         )
 
 
@@ -182,13 +186,16 @@ _SAVE = f"""
 INSERT INTO results_rows ({_COLUMNS}) VALUES ({", ".join("?" * len(_NAMES))})
 ON CONFLICT (task_id) DO UPDATE SET {_REPLACED}
 WHERE excluded.submission > results_rows.submission
-   OR (excluded.submission = results_rows.submission AND results_rows.status = 'parked')
+   OR (results_rows.status = 'parked' AND (excluded.submission = results_rows.submission OR excluded.status = 'done'))
 """  # noqa: S608 made of constants
 _SAVE_REMAINS = """
-INSERT OR REPLACE INTO results_remains (body, page, answer, seq)
-SELECT ?, ?, ?, seq FROM results_rows WHERE task_id = ?
+INSERT OR REPLACE INTO results_remains (body, page, answer, page_url, page_is_html, trail, seq)
+SELECT ?, ?, ?, ?, ?, ?, seq FROM results_rows WHERE task_id = ?
 """
-_REMAINS = "SELECT body, page, answer FROM results_remains JOIN results_rows USING (seq) WHERE task_id = ?"
+_REMAINS = """
+SELECT body, page, answer, page_url, page_is_html, trail FROM results_remains JOIN results_rows USING (seq)
+WHERE task_id = ?
+"""
 _SUBMITTED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at) SELECT ?1, ?2
 WHERE NOT EXISTS (SELECT 1 FROM results_rows WHERE task_id = ?1 AND (status = 'done' OR finished_at >= ?3))
@@ -266,6 +273,12 @@ def _result(row: tuple[Json, ...]) -> Result:
         timings=_value(timings) or {},
         metadata=_value(metadata),
     )
+
+
+def _remains(row: tuple[Json, ...]) -> Remains:
+    body, packed, answer, url, is_html, trail = row
+    text = None if packed is None else zlib.decompress(packed).decode("utf-8", "surrogatepass")
+    return Remains(body, None if text is None else Page(url, text, bool(is_html)), answer, from_text(trail))
 
 
 def _text(text: str | None) -> str | None:

@@ -14,7 +14,7 @@ from scraper.errors import Misconfigured, Unavailable
 from scraper.store.sqlite_thread import primary_code, unavailable
 from scraper.write_ahead import use_write_ahead_log
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE results_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -54,13 +54,24 @@ CREATE TABLE results_remains (
     seq INTEGER PRIMARY KEY,
     body BLOB NOT NULL,
     page BLOB,                             -- zlib
-    answer TEXT
+    answer TEXT,
+    page_url TEXT,                         -- after redirects
+    page_is_html INTEGER NOT NULL DEFAULT 1,
+    trail TEXT NOT NULL DEFAULT ''
 );
 
 CREATE TABLE results_submitted (
     task_id TEXT PRIMARY KEY,
     submitted_at INTEGER NOT NULL          -- microseconds since 1970, UTC
 ) WITHOUT ROWID;
+
+CREATE TABLE results_answers (
+    seq INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,              -- SHA-256 of everything that decides the answer
+    kept_at INTEGER NOT NULL,              -- microseconds since 1970, UTC
+    answer TEXT NOT NULL                   -- JSON
+);
+CREATE INDEX results_answers_by_age ON results_answers (kept_at);
 
 CREATE TABLE results_counts (status TEXT, reason TEXT, n INTEGER NOT NULL, PRIMARY KEY (status, reason)) WITHOUT ROWID;
 
@@ -77,6 +88,19 @@ CREATE TRIGGER results_row_removed AFTER DELETE ON results_rows BEGIN
     DELETE FROM results_remains WHERE seq = old.seq;
 END;
 """
+
+_UPGRADES = {  # from this version to the next; programs of the old one that run meanwhile go on undisturbed
+    1: """
+ALTER TABLE results_remains ADD COLUMN page_url TEXT;
+ALTER TABLE results_remains ADD COLUMN page_is_html INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE results_remains ADD COLUMN trail TEXT NOT NULL DEFAULT '';
+UPDATE results_remains SET page_url = (SELECT url FROM results_rows WHERE results_rows.seq = results_remains.seq);
+CREATE TABLE results_answers (
+    seq INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, kept_at INTEGER NOT NULL, answer TEXT NOT NULL
+);
+CREATE INDEX results_answers_by_age ON results_answers (kept_at);
+""",
+}
 
 _FIX = {
     sqlite3.SQLITE_NOTADB: "is not an SQLite database; name another file, or move this one away",
@@ -125,28 +149,37 @@ def _write_ahead(connection: sqlite3.Connection, path: Path, *, busy_seconds: fl
 
 
 def _prepare_tables(connection: sqlite3.Connection, path: Path) -> None:
-    if (version := _version(connection)) is None:
+    if _version(connection) < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _version(connection) is None:  # no other process was faster
-                for statement in _statements(_SCHEMA):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO results_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
+            _bring_up_to_date(connection)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        version = _version(connection)
-    if version != SCHEMA_VERSION:
+    if (version := _version(connection)) > SCHEMA_VERSION:
         fix = f"was written by a newer scraper (version {version}, this one knows {SCHEMA_VERSION}); update scraper, or name another file"  # noqa: E501
         raise Misconfigured(f"RESULTS_URL: {path} {fix}")
 
 
-def _version(connection: sqlite3.Connection) -> int | None:
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make the tables, or those of an older version into this one's; another process may have been faster."""
+    version = _version(connection)
+    if version >= SCHEMA_VERSION:
+        return
+    scripts = [_UPGRADES[step] for step in range(version, SCHEMA_VERSION)] if version else [_SCHEMA]
+    for script in scripts:
+        for statement in _statements(script):
+            connection.execute(statement)
+    connection.execute("INSERT OR REPLACE INTO results_meta VALUES ('schema_version', ?)", (SCHEMA_VERSION,))
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """0 where there are no tables yet."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'results_meta'").fetchone():
-        return None
+        return 0
     row = connection.execute("SELECT value FROM results_meta WHERE key = 'schema_version'").fetchone()
-    return None if row is None else int(row[0])
+    return 0 if row is None else int(row[0])
 
 
 def _statements(script: str) -> list[str]:

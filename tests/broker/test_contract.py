@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 import random
+from datetime import UTC, datetime
 
 import pytest
 
 from scraper.errors import DeliveryLost
+from scraper.models import Failure
 from scraper.ports import Depth, Message
 
 HANGS_SECONDS = 60.0  # far more than any of this takes on a slow machine
@@ -115,6 +117,25 @@ async def test_a_moved_message_comes_again_high_in_priority_and_with_its_attempt
         assert again.returns == 0
         await again.ack()
         await until_depth(broker, tasks=0, waiting=0)
+
+
+FAILURES = tuple(
+    Failure(attempt, f"HTTP 50{attempt} – größer 🦆", datetime(2026, 5, 4, attempt, tzinfo=UTC)) for attempt in (1, 2)
+)
+
+
+async def test_what_a_task_has_been_through_travels_with_it(broker):
+    async with broker.consumer() as consumer:
+        await broker.publish([Message(b"body", "id", trail=FAILURES[:1], stored_page=True)])
+        delivery = await next_of(consumer)
+        assert delivery.message == Message(b"body", "id", trail=FAILURES[:1], stored_page=True)
+        await delivery.move(delay_seconds=0, attempts=2, trail=FAILURES)
+        delivery = await next_of(consumer)
+        assert delivery.message == Message(b"body", "id", 2, priority="high", trail=FAILURES, stored_page=True)
+        await delivery.move(delay_seconds=0, attempts=2)
+        delivery = await next_of(consumer)
+        assert delivery.message.trail == FAILURES
+        await delivery.ack()
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0.1, WAITS[0]), (0.5, WAITS[1]), (1e9, WAITS[1])])

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from scraper.broker.sqlite_queue import ANY_READY, LATEST, NEXT_DUE, PROMOTE, TA
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Back, WaitingFor
 from scraper.host import Process, boot_clock, pid_namespace, this_process
+from scraper.models import Failure
 from scraper.ports import Depth, Message
 from tests.broker.conftest import Place
 
@@ -490,9 +492,25 @@ def refused(path):
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path, open_queue):
     open_queue().close()
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE queue_meta SET value = 2 WHERE key = 'schema_version'")
+        connection.execute("UPDATE queue_meta SET value = 99 WHERE key = 'schema_version'")
     connection.close()
-    assert "newer" in refused(path)
+    assert "newer scraper (queue version 99" in refused(path)
+
+
+def test_a_queue_of_version_1_keeps_its_messages_and_learns_the_rest(path, open_queue):
+    """The file was written by version 1 itself: a high message with attempts, and a plain one."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "version_1.sql").read_text())
+    queue = open_queue()
+    assert queue.depth().tasks == 2
+    first, second = take(queue, 2)
+    assert first.message == Message(b'{"url": "https://a.example/"}', "first", 2, 7, "high")
+    assert second.message == Message(b"second")
+    trail = (Failure(1, "HTTP 502", datetime(2026, 5, 4, tzinfo=UTC)),)
+    queue.move(first.lease, delay_seconds=0, attempts=3, trail=trail)
+    (again,) = take(queue)
+    assert again.message.trail == trail
+    assert open_queue().depth() == queue.depth()  # and a second opening finds nothing to do
 
 
 @pytest.mark.parametrize("content", [b"<html>not a database</html>" * 200, b"x"])

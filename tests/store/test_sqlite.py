@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from scraper.models import ParkReason, Remains, Standing, Usage
+from scraper.models import Failure, Page, ParkReason, Remains, Standing, Usage
 from scraper.store.sqlite import SqliteStore
 from tests.store.results import FULL, MOMENT, done, parked, query, rows_of
 
@@ -98,7 +98,7 @@ REPLACEMENTS = [
     (("parked", OLD), ("parked", NEW), "saved"),
     (("done", NEW), ("done", OLD), "stored"),
     (("done", NEW), ("parked", OLD), "stored"),
-    (("parked", NEW), ("done", OLD), "stored"),
+    (("parked", NEW), ("done", OLD), "saved"),
     (("parked", NEW), ("parked", OLD), "stored"),
 ]
 
@@ -117,26 +117,27 @@ async def test_which_of_two_results_stays(store, stored, saved, stays):
 
 
 async def test_a_parked_task_leaves_its_remains(store):
-    remains = Remains(b'{"url": "\xff"}', page="<p>Grüße\ud800</p>" * 1000, answer='{"na')
-    await store.save(parked(), remains)
-    assert await store.remains("one") == remains
+    page = Page("https://a.example/ü", "<p>Grüße\ud800</p>" * 1000, is_html=False)
+    trail = (Failure(1, "HTTP 502 \ud800", MOMENT.replace(microsecond=123000)),)
+    await store.save(parked(), Remains(b'{"url": "\xff"}', page=page, answer='{"na', trail=trail))
+    assert await store.remains("one") == Remains(b'{"url": "\xff"}', page=page, answer='{"na', trail=trail)
     assert await store.remains("two") is None
 
 
 async def test_pages_lie_compressed(store, path):
-    await store.save(parked(), Remains(b"{}", page="<p>again and again</p>" * 1000))
+    await store.save(parked(), Remains(b"{}", page=Page(None, "<p>again and again</p>" * 1000)))
     ((size,),) = query(path, "SELECT length(page) FROM results_remains")
     assert size < 1000
 
 
 async def test_without_pages_the_body_alone_is_kept(path):
     async with SqliteStore(path, keep_pages="none") as store:
-        await store.save(parked(), Remains(b"{}", page="<p>", answer="{"))
+        await store.save(parked(), Remains(b"{}", page=Page(None, "<p>"), answer="{"))
         assert await store.remains("one") == Remains(b"{}")
 
 
 async def test_remains_go_when_the_task_is_done_after_all(store):
-    await store.save(parked(), Remains(b"{}", page="<p>"))
+    await store.save(parked(), Remains(b"{}", page=Page(None, "<p>")))
     await store.save(done(), Remains(b"{}"))
     assert await store.remains("one") is None
 
@@ -148,9 +149,9 @@ async def test_remains_of_a_result_that_did_not_stay_change_nothing(store):
 
 
 async def test_parking_again_without_remains_keeps_those_there_are(store):
-    await store.save(parked(), Remains(b"{}", page="<p>"))
+    await store.save(parked(), Remains(b"{}", page=Page(None, "<p>")))
     await store.save(parked(reason=ParkReason.ATTEMPTS))
-    assert await store.remains("one") == Remains(b"{}", page="<p>")
+    assert await store.remains("one") == Remains(b"{}", page=Page(None, "<p>"))
 
 
 async def test_rows_deleted_by_hand_leave_neither_remains_nor_counts(store, path):

@@ -1,10 +1,12 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from scraper.errors import Misconfigured, Unavailable
+from scraper.models import Page, ParkReason, Remains
 from scraper.store.sqlite import SqliteStore
 from tests.store.results import done, query, rows_of
 
@@ -56,8 +58,51 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path):
     await opened(path)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE results_meta SET value = 99 WHERE key = 'schema_version'")
-    with pytest.raises(Misconfigured, match=r"RESULTS_URL: .*newer scraper \(version 99, this one knows 1\)"):
+    with pytest.raises(Misconfigured, match=r"RESULTS_URL: .*newer scraper \(version 99, this one knows 2\)"):
         await opened(path)
+
+
+async def test_a_database_of_version_1_keeps_everything_and_learns_the_rest(tmp_path):
+    """The file was written by version 1 itself."""
+    path = tmp_path / "results.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((Path(__file__).parent / "version_1.sql").read_text())
+    for _ in range(2):  # the second opening finds nothing to do
+        async with SqliteStore(path) as store:
+            assert [(row.task_id, row.status) for row in await rows_of(store)] == [
+                ("done-one", "done"),
+                ("parked-one", "parked"),
+            ]
+            assert await store.remains("parked-one") == Remains(
+                b'{"url":"https://a.example/2","schema":"product"}',
+                page=Page("https://a.example/2", "<p>Grüße</p>"),
+                answer='{"na',
+            )
+            assert await store.known(["waiting-one"]) == {"waiting-one": "submitted"}
+            assert await store.counts() == {("done", None): 1, ("parked", ParkReason.PAGE_GONE): 1}
+    assert query(path, "SELECT value FROM results_meta") == [(2,)]
+
+
+async def test_a_program_of_version_1_goes_on_while_the_database_is_upgraded(tmp_path):
+    path = tmp_path / "results.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.executescript((Path(__file__).parent / "version_1.sql").read_text())
+        save = "INSERT OR REPLACE INTO results_remains (body, page, answer, seq) VALUES (?, NULL, NULL, 2)"
+        old.execute(save, (b"before",))
+        async with SqliteStore(path) as store:
+            old.execute(save, (b"after",))
+            assert await store.remains("parked-one") == Remains(b"after")
+
+
+async def test_an_upgrade_that_cannot_finish_changes_nothing(tmp_path):
+    path = tmp_path / "results.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript((Path(__file__).parent / "version_1.sql").read_text())
+        database.execute("CREATE TABLE results_answers (somebody, elses)")
+    with pytest.raises(Misconfigured, match="RESULTS_URL"):
+        await opened(path)
+    assert query(path, "SELECT value FROM results_meta") == [(1,)]
+    assert "page_url" not in query(path, "SELECT sql FROM sqlite_master WHERE name = 'results_remains'")[0][0]
 
 
 async def test_a_file_shared_with_other_tables_is_fine(tmp_path):
@@ -72,7 +117,7 @@ async def test_a_file_shared_with_other_tables_is_fine(tmp_path):
 
 async def test_many_stores_open_a_new_file_at_once(tmp_path):
     await asyncio.gather(*(opened(tmp_path / "results.db") for _ in range(12)))
-    assert query(tmp_path / "results.db", "SELECT key, value FROM results_meta") == [("schema_version", 1)]
+    assert query(tmp_path / "results.db", "SELECT key, value FROM results_meta") == [("schema_version", 2)]
 
 
 async def test_a_lock_that_lasts_is_unavailable_and_then_fine_again(tmp_path):

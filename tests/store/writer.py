@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from scraper.models import Remains
+from scraper.models import Page, Remains
 from scraper.store.sqlite import SqliteStore
 from tests.store.results import done, parked
 
@@ -18,7 +18,7 @@ async def main(path, name, count):
             if number % 2:
                 await store.save(done(task_id, data={"text": "x" * 3000}))
             else:
-                await store.save(parked(task_id), Remains(os.urandom(6000), page="<p>" * 100))
+                await store.save(parked(task_id), Remains(os.urandom(6000), page=Page(None, "<p>" * 100)))
             os.write(1, f"{task_id}\n".encode())
 
         for first in range(0, count, 3):
