@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from scraper.credentials import without_credentials
 from scraper.errors import Unavailable
 from scraper.throttle.election import holder_of
 from scraper.throttle.nanoseconds import ns
@@ -83,9 +84,14 @@ async def _order(
         raise Unavailable(
             f"process {holder_of(place.lock)} hosts the throttle but does not answer: is it stopped?"
         ) from None
-    except (OSError, BadLine) as error:
+    except BadLine as error:
         raise Unavailable(
-            f"no process throttles {endpoint} here (RUN_DIR={run_dir}): start a worker, or use its RUN_DIR"
+            f"process {holder_of(place.lock)} hosts the throttle, but {error}: use one release of scraper for all"
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            f"no process throttles {without_credentials(endpoint)} at present (RUN_DIR={run_dir}): start one "
+            "(python -m scraper.main), or use the RUN_DIR and VLLM_BASE_URL of the one that runs"
         ) from error
 
 
@@ -95,5 +101,5 @@ async def _report(reader: asyncio.StreamReader) -> dict[str, Any]:
             if isinstance(message, Report):
                 return message.status
             if isinstance(message, Welcome) and message.version != VERSION:
-                raise BadLine("another version")
+                raise BadLine(f"speaks version {message.version} of its protocol, not {VERSION}")
     raise ConnectionResetError("hung up")

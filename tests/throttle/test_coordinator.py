@@ -519,6 +519,8 @@ async def test_a_coordinator_of_another_release_is_not_believed(share, events, t
         waiting = asyncio.create_task(attempt(a))
         await asyncio.sleep(10)
         waiting.cancel()
+        with pytest.raises(Unavailable, match=f"version {VERSION + 1} .* one release"):
+            await operations.show(URL, tmp_path)
     seat.leave()
     assert "version" in of(ThrottleDegraded, events)[-1].error
 

@@ -1,0 +1,140 @@
+"""`scraper throttle …` as its owner uses it: real processes share an endpoint, and the command changes what they may."""
+
+import json
+import time
+
+import pytest
+
+from tests.service import Service
+from tests.throttle.referee import referee
+from tests.throttle.sharer import ENDPOINT
+
+FAST = 1200
+SLOW = 6  # a start in ten seconds: none while a test looks
+
+
+@pytest.fixture
+def judge(tmp_path):
+    with referee(tmp_path) as judge:
+        yield judge
+
+
+@pytest.fixture
+def throttle(tmp_path, judge):
+    service = Service(tmp_path, VLLM_BASE_URL=ENDPOINT, RUN_DIR=judge.run_dir)
+
+    def run(*arguments, code=0):
+        ended = service("throttle", *arguments)
+        assert ended.returncode == code, ended.stderr
+        assert "Traceback" not in ended.stderr
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def busy(judge):
+    """Two processes that call as fast as they may."""
+    for _ in range(2):
+        judge.start(limit=3, rpm=FAST, callers=6, work=0.2)
+    judge.wait_for(lambda account: account.starts > 10)
+    return judge
+
+
+def state(throttle):
+    return json.loads(throttle("show", "--json").stdout)
+
+
+def goes_on(judge):
+    before = judge.account().starts
+    judge.wait_for(lambda account: account.starts > before + 3)
+
+
+def stands_still(judge):
+    before = judge.account().starts
+    time.sleep(0.5)
+    return judge.account().starts == before
+
+
+def in_flight_after(account, word):
+    """How many ran when `word` was noted, and the most that ran once so many as are allowed now were left."""
+    running, at_the_word, most = set(), None, 0
+    for what, _, *fields in account.lines:
+        if what == word:
+            at_the_word = len(running)
+        elif what == "start":
+            running.add(fields[0])
+        elif what == "end":
+            running.discard(fields[0])
+        if at_the_word is not None:
+            most = max(most, len(running))
+    return at_the_word, most
+
+
+def test_lowering_the_pace_holds_the_head_back_at_once_and_raising_it_wakes_it(busy, throttle):
+    throttle("set", "--requests-per-minute", SLOW)
+    assert stands_still(busy)
+    assert "set by command" in throttle("show").stdout
+    throttle("set", "--requests-per-minute", FAST)
+    goes_on(busy)
+    throttle("reset")
+    assert state(throttle)["set_by_command"] == {"max_concurrent": None, "requests_per_minute": None}
+    assert busy.account().smallest_gap() >= 60 / FAST * 1e9
+
+
+def test_lowering_the_slots_revokes_nothing_and_lets_nobody_in_until_it_fits(busy, throttle):
+    throttle("set", "--max-concurrent", 1)
+    busy.log.note("lowered")
+    goes_on(busy)
+    at_the_word, most = in_flight_after(busy.account(), "lowered")
+    assert most <= max(at_the_word, 1)
+    assert state(throttle)["in_flight"] <= 1
+    throttle("reset")
+    busy.wait_for(lambda account: account.in_flight > 1)
+
+
+def test_a_pause_lasts_until_it_is_ended(busy, throttle):
+    said = throttle("pause").stdout
+    assert "until scraper throttle resume" in said
+    assert stands_still(busy)
+    throttle("resume")
+    goes_on(busy)
+
+
+def test_an_open_circuit_counts_down_and_can_be_closed(busy, throttle):
+    throttle("pause")  # the circuit of these processes opens for half a second only
+    opened = json.loads(throttle("open", "--json").stdout)["circuit"]
+    assert opened["state"] == "open"
+    assert 0 < opened["retry_in_s"] <= opened["timeout_s"]
+    assert "closed" in throttle("close").stdout
+    throttle("resume")
+    goes_on(busy)
+
+
+def test_it_shows_the_host_and_every_process_with_what_it_brings(busy, throttle):
+    shown = throttle().stdout
+    assert f"process {busy.host()}" in shown
+    for pid in busy.processes:
+        assert any(
+            line.split()[:1] == [str(pid)] and "3 in flight, 1200 a minute" in line for line in shown.splitlines()
+        )
+
+
+def test_where_no_process_runs_it_says_what_to_start(throttle):
+    for order in (["show"], ["set", "--max-concurrent", "1"], ["pause"]):
+        refused = throttle(*order, code=1).stderr
+        assert "no process throttles http://localhost:8000/v1" in refused
+        assert "python -m scraper.main" in refused
+
+
+def test_a_host_that_does_not_answer_is_named(busy, throttle):
+    host = busy.host()
+    with busy.stopped(host):
+        assert f"process {host} hosts the throttle but does not answer" in throttle("show", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "order", [["set"], ["set", "--max-concurrent", "0"], ["set", "--requests-per-minute", "nan"], ["faster"]]
+)
+def test_an_order_that_makes_no_sense_is_wrong_usage(throttle, order):
+    assert throttle(*order, code=2).stderr
