@@ -126,6 +126,7 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
             client,
             max_tokens=settings.vllm_max_tokens,
             context_tokens=settings.vllm_context_tokens,
+            attempt_seconds=settings.vllm_timeout,
             repair_rounds=settings.repair_rounds,
             max_calls=settings.max_calls_per_task,
             observe=observe,

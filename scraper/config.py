@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr = Field(SecretStr(""), description="sent as a bearer token; never printed")
     vllm_model: str = Field("", description="served model name; empty = the only one served")
     vllm_timeout: Seconds = Field(120.0, gt=0, description="seconds per attempt, body included")
-    vllm_max_tokens: int = Field(1024, ge=1, description="tokens of one answer at most")
+    vllm_max_tokens: int = Field(1024, ge=1, description="tokens of one answer, before one is cut off")
     vllm_temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
     vllm_context_tokens: int = Field(0, ge=0, description="context length in tokens; 0 = ask the server")
 

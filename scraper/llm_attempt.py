@@ -14,7 +14,16 @@ from dataclasses import dataclass
 import httpx
 
 from scraper.llm_errors import error_text, misconfiguration
-from scraper.llm_stream import LONGEST_BODY_BYTES, BrokenReply, Reply, begins_tokens, ends_stream, parse_reply
+from scraper.llm_runaway import AnswerWatch, Runaway
+from scraper.llm_stream import (
+    LONGEST_BODY_BYTES,
+    BrokenReply,
+    Reply,
+    begins_tokens,
+    ends_stream,
+    parse_reply,
+    parse_stopped,
+)
 from scraper.throttle.backoff import retry_after_seconds
 from scraper.throttle.verdict import Ending, Verdict, ending_of_status
 
@@ -45,6 +54,7 @@ async def attempt(
     request: httpx.Request,
     *,
     limits: Limits,
+    watch: AnswerWatch,
     on_first_token: Callable[[], None],
     prompt: Callable[[], str],
     secret: str,
@@ -67,8 +77,8 @@ async def attempt(
             if response.status_code != 200:
                 body = await _read(response, at_most=LONGEST_ERROR_BYTES)
                 return _refused(response, body, prompt=prompt(), secret=secret, model=model)
-            body = await _read_answer(response, token_seen)
-        reply = parse_reply(body)
+            body, stopped = await _read_answer(response, token_seen, watch)
+        reply = parse_reply(body) if stopped is None else parse_stopped(body, stopped)
     except TimeoutError:
         ending = Ending.OUT_OF_TIME if limits.deadline_first else Ending.NO_ANSWER
         return Attempt(Verdict(ending), error=f"no whole answer within {limits.seconds:.0f} s")
@@ -95,7 +105,10 @@ async def _opened(transport: httpx.AsyncBaseTransport, request: httpx.Request) -
         await response.aclose()
 
 
-async def _read_answer(response: httpx.Response, token_seen: Callable[[], None]) -> bytes:
+async def _read_answer(
+    response: httpx.Response, token_seen: Callable[[], None], watch: AnswerWatch
+) -> tuple[bytes, Runaway | None]:
+    """The body, to its end or to where it had stopped making sense."""
     pieces: list[bytes] = []
     size = 0
     seen = False
@@ -111,7 +124,9 @@ async def _read_answer(response: httpx.Response, token_seen: Callable[[], None])
         if ends_stream(piece):
             await _read_to_end(arriving)
             break
-    return b"".join(pieces)
+        if stopped := watch.sees(piece):
+            return b"".join(pieces), stopped
+    return b"".join(pieces), None
 
 
 async def _read_to_end(arriving: AsyncIterator[bytes]) -> None:

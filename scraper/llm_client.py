@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import random as random_draw
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NoReturn, Self
 
 import httpx
@@ -26,6 +26,7 @@ from scraper.deadline import Deadline, no_deadline
 from scraper.errors import Held, Misconfigured, ModelFailed, Permanent, Transient
 from scraper.events import LlmFailed, LlmRequest, LlmRetry, LlmSuccess, Observe, ignore
 from scraper.llm_attempt import Attempt, Limits, attempt
+from scraper.llm_runaway import AnswerWatch
 from scraper.llm_served_model import ServedModelMemory
 from scraper.llm_server import Away, Message, ModelServer, ServedModel
 from scraper.llm_stream import Reply
@@ -41,6 +42,8 @@ from scraper.trace import Trace
 __all__ = ["CircuitBreaker", "LLMClient", "RateLimiter", "Reply", "ServedModel"]
 
 CONNECT_SECONDS = 10.0
+MAX_DEPTH = 64
+"""Levels of JSON that an answer may have where its caller knows no better: more than any grammar or validator takes."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class _Call:
     """One `chat` under way."""
 
     content: dict[str, Json]  # the request's JSON
+    max_depth: int
     deadline: Deadline
     trace: Trace
     first_attempt: float | None = None  # loop time
@@ -119,10 +123,15 @@ class LLMClient:
         *,
         max_tokens: int,
         response_format: Mapping[str, Json] | None = None,
+        sampling: Mapping[str, Json] = MappingProxyType({}),
+        max_depth: int = MAX_DEPTH,
         deadline: Deadline | None = None,
         trace: Trace | None = None,
     ) -> Reply:
         """The model's answer; `finish_reason` "length" is returned like any other.
+
+        `sampling` goes into the request beside the temperature, or instead of it. An answer that has stopped making
+        sense, by going deeper than `max_depth` levels of JSON among others, is not read on: see `Reply.stopped`.
 
         Raises Permanent (the server refuses this request for what it is), ModelFailed (retries spent), Held (no turn
         within the time that `deadline` allows for waiting). Time is booked in `trace` and `deadline`.
@@ -136,10 +145,11 @@ class LLMClient:
             "temperature": self._temperature,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **sampling,
         }
         if response_format is not None:
             content["response_format"] = response_format
-        return await self._execute_with_backoff(_Call(content, deadline, trace))
+        return await self._execute_with_backoff(_Call(content, max_depth, deadline, trace))
 
     async def served_model(self, *, deadline: Deadline | None = None, trace: Trace | None = None) -> ServedModel:
         """What the server serves; remembered. While it is away: held as long as `deadline` allows, then Held."""
@@ -236,6 +246,7 @@ class LLMClient:
             self._transport,
             request,
             limits=Limits(min(self._timeout_seconds, work_left), deadline_first=work_left < self._timeout_seconds),
+            watch=AnswerWatch(max_tokens=call.content["max_tokens"], max_depth=call.max_depth),
             on_first_token=lambda: call.trace.enter("generate"),
             prompt=call.prompt,
             secret=self._api_key,
@@ -258,7 +269,7 @@ class LLMClient:
                 prompt_tokens=reply.usage.prompt_tokens,
                 completion_tokens=reply.usage.completion_tokens,
                 cached_tokens=reply.usage.cached_tokens,
-                finish_reason=reply.finish_reason or "",
+                finish_reason=f"stopped: {reply.stopped}" if reply.stopped else reply.finish_reason or "",
             )
         )
 

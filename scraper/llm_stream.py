@@ -1,15 +1,17 @@
 """What a response body says: a chat completion, streamed (server-sent events) or in one piece, or why it is none.
 
-While a body arrives only two things are looked for, its first token and its end; it is parsed once, when it is
-complete. A server sends an event per token, and parsing each as it comes would cost more than everything else.
+While a body arrives only two things are looked for, its first token and its end (and once in a while whether it has
+one, see llm_runaway.py); it is parsed once, when it is complete. A server sends an event per token, and parsing each as
+it comes would cost more than everything else.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from scraper.llm_runaway import Runaway
 from scraper.models import Json, Usage
 from scraper.throttle.verdict import Ending
 
@@ -21,12 +23,16 @@ _DONE = b"[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A chat completion. `text` is the model's words; `finish_reason` "length" means that they were cut off."""
+    """A chat completion. `text` is the model's words; `finish_reason` "length" means that they were cut off.
+
+    `stopped`: why this side hung up before their end, "stopped"; then only the tokens that came are counted.
+    """
 
     text: str
     finish_reason: str | None
     model: str | None
     usage: Usage
+    stopped: Runaway | None = None
 
 
 class BrokenReply(Exception):
@@ -50,6 +56,15 @@ def ends_stream(piece: bytes) -> bool:
 def parse_reply(body: bytes) -> Reply:
     """The completion in a whole body. Raises BrokenReply."""
     return _parse_whole(body) if body.lstrip()[:1] == b"{" else _parse_events(body)
+
+
+def parse_stopped(body: bytes, stopped: Runaway) -> Reply:
+    """What had come of a streamed completion when this side hung up. Raises BrokenReply."""
+    events = _json(b"[" + b",".join(_data_lines(body[: body.rfind(b"\n") + 1])) + b"]")
+    if not isinstance(events, list):
+        raise BrokenReply(Ending.NOT_A_COMPLETION, "broken JSON in the stream")
+    _refuse_errors(events)
+    return _joined(events, stopped=stopped)
 
 
 def _parse_whole(body: bytes) -> Reply:
@@ -82,7 +97,7 @@ def _parse_events(body: bytes) -> Reply:
     return _joined(events)
 
 
-def _joined(events: list[Json]) -> Reply:
+def _joined(events: list[Json], *, stopped: Runaway | None = None) -> Reply:
     words: list[str] = []
     finish_reason = model = usage = None
     try:
@@ -97,6 +112,8 @@ def _joined(events: list[Json]) -> Reply:
         text = "".join(words)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion") from error
+    if stopped is not None:
+        return replace(_reply(text, "stopped", model, {"completion_tokens": len(words)}), stopped=stopped)
     if finish_reason is None:
         raise BrokenReply(Ending.NO_ANSWER, "the stream ended before the answer did")
     return _reply(text, finish_reason, model, usage)

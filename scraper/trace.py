@@ -60,6 +60,11 @@ class Trace:
         self.enter(self._phase)
         return {phase: round(seconds, 4) for phase, seconds in self._seconds.items() if seconds >= 5e-5}
 
+    def spent(self, phase: Phase) -> float:
+        """Seconds in `phase` up to now."""
+        self.enter(self._phase)
+        return self._seconds.get(phase, 0.0)
+
     @property
     def total_seconds(self) -> float:
         return self._clock() - self._started

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scraper.deadline import Deadline
 from scraper.errors import Held
 from scraper.events import Observe, SettingWarning, ignore
-from scraper.pipeline.budget import UNKNOWN_CONTEXT_TOKENS, TokenRatio, prompt_size
+from scraper.pipeline.budget import TEMPLATE_TOKENS, UNKNOWN_CONTEXT_TOKENS, TokenRatio, prompt_size
 from scraper.pipeline.model import Model, Reply
 from scraper.pipeline.prompt import Message
 from scraper.trace import Trace
@@ -31,6 +31,19 @@ class ContextWindow:
 
     async def prompt_limit(self, *, deadline: Deadline, trace: Trace) -> int:
         """Tokens that a prompt may have. A setting that leaves none is nobody's task's fault: Held."""
+        context = await self._context(deadline, trace)
+        limit = context - self._max_tokens
+        if limit <= 0:
+            no_room = f"{self._max_tokens} tokens for an answer leave no room for a page in {context}: lower it"
+            self._warn("VLLM_MAX_TOKENS", no_room)
+            raise Held(f"VLLM_MAX_TOKENS: {no_room}", after_seconds=HELD_AFTER_SECONDS)
+        return limit
+
+    async def room_beside(self, prompt_tokens: int, *, deadline: Deadline, trace: Trace) -> int:
+        """Tokens that an answer to a prompt of about `prompt_tokens` may have at most."""
+        return await self._context(deadline, trace) - prompt_tokens - TEMPLATE_TOKENS
+
+    async def _context(self, deadline: Deadline, trace: Trace) -> int:
         context: int | None = self._context_tokens
         if not context:
             context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
@@ -39,12 +52,7 @@ class ContextWindow:
                 f"the server does not tell its context length; {UNKNOWN_CONTEXT_TOKENS} tokens are assumed: set it"
             )
             self._warn("VLLM_CONTEXT_TOKENS", assumed)
-        limit = (context or UNKNOWN_CONTEXT_TOKENS) - self._max_tokens
-        if limit <= 0:
-            no_room = f"{self._max_tokens} tokens for an answer leave no room for a page in {context}: lower it"
-            self._warn("VLLM_MAX_TOKENS", no_room)
-            raise Held(f"VLLM_MAX_TOKENS: {no_room}", after_seconds=HELD_AFTER_SECONDS)
-        return limit
+        return context or UNKNOWN_CONTEXT_TOKENS
 
     def surely_within(self, limit: int, messages: Sequence[Message]) -> bool:
         """Whether the ratio alone says that `messages` fit: costs no request."""
@@ -53,7 +61,11 @@ class ContextWindow:
     async def count(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt, by the server's count where it counts."""
         counted = await self._model.count_tokens(messages)
-        return self._ratio.likely(prompt_size(messages)) if counted is None else counted
+        return self.likely(messages) if counted is None else counted
+
+    def likely(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt, by what replies have taught; rather too many."""
+        return self._ratio.likely(prompt_size(messages))
 
     def learn(self, messages: Sequence[Message], reply: Reply) -> None:
         """How many tokens the prompt really had."""

@@ -27,13 +27,14 @@ class Extractor:
         *,
         max_tokens: int,
         context_tokens: int = 0,
+        attempt_seconds: float = 120.0,
         repair_rounds: int = 1,
         max_calls: int = 12,
         observe: Observe = ignore,
     ) -> None:
         """`max_tokens` bounds an answer; `context_tokens` of 0 asks the server for the length of its context."""
         self._model = model
-        self._bounds = Bounds(max_tokens, repair_rounds=repair_rounds, max_calls=max_calls)
+        self._bounds = Bounds(max_tokens, attempt_seconds, repair_rounds=repair_rounds, max_calls=max_calls)
         self._window = ContextWindow(model, max_tokens=max_tokens, context_tokens=context_tokens, observe=observe)
 
     async def extract(self, document: Document, task: Task, *, deadline: Deadline, trace: Trace) -> Extraction:

@@ -20,6 +20,10 @@ class Reply(Protocol):
     def model(self) -> str | None: ...
     @property
     def usage(self) -> Usage: ...
+    @property
+    def stopped(self) -> str | None:
+        """What the answer did without end, where it was hung up on."""
+        ...
 
 
 class ServedModel(Protocol):
@@ -34,6 +38,8 @@ class Model(Protocol):
         *,
         max_tokens: int,
         response_format: Mapping[str, Json],
+        sampling: Mapping[str, Json],
+        max_depth: int,
         deadline: Deadline,
         trace: Trace,
     ) -> Reply: ...

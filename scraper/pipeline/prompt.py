@@ -50,6 +50,10 @@ class Prompt:
         """The same about the same page, with `question` behind it."""
         return replace(self, question=_defused(question))
 
+    def reminded(self, reminder: str) -> Prompt:
+        """The same question, with `reminder` behind it."""
+        return replace(self, question=f"{self.question}\n{reminder}".strip()) if reminder else self
+
     def repaired(self, answer: str, wrong: Sequence[str]) -> Prompt:
         """The same conversation, asking once more for an answer without what is `wrong` with this one."""
         listed = "\n".join(f"- {each}" for each in wrong)

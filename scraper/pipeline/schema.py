@@ -18,8 +18,8 @@ import jsonschema_rs
 
 from scraper.errors import Permanent
 from scraper.models import Json, ParkReason, Schema
+from scraper.pipeline.schema_depth import MAX_DEPTH, deepest, resolve
 
-MAX_DEPTH: Final = 64  # of the JSON; the validator's own limit is 255, grammars give up earlier
 MAX_CHARS: Final = 64 * 1024  # about 16,000 tokens: already more than most prompts
 MAX_WRITTEN_OUT: Final = 10_000  # subschemas with all references followed; a validator's errors grow with it
 MAX_PATTERNS: Final = 32
@@ -76,6 +76,7 @@ class CompiledSchema:
     response_format: Mapping[str, Json]
     wants_links: bool
     recursive: bool
+    depth: int  # levels of objects and arrays that an answer may have
 
     @property
     def digest(self) -> str:
@@ -156,7 +157,15 @@ def _compile(text: str) -> CompiledSchema:
     written_out, recursive = _written_out(schema)
     if written_out > MAX_WRITTEN_OUT:
         raise _bad("#", f"is too large with its references written out; {MAX_WRITTEN_OUT} subschemas are allowed")
-    return CompiledSchema(schema, text, _validator(schema), _response_format(schema), wants_links(schema), recursive)
+    return CompiledSchema(
+        schema,
+        text,
+        _validator(schema),
+        _response_format(schema),
+        wants_links(schema),
+        recursive,
+        depth=deepest(schema),
+    )
 
 
 def _check_depth(schema: Json) -> None:
@@ -229,24 +238,13 @@ def _written_out(schema: dict[str, Json]) -> tuple[int, bool]:
                     recursive = True
                     continue
                 if target not in sizes:
-                    found = _resolve(schema, target)
+                    found = resolve(schema, target)
                     sizes[target] = size(found, inside | {target}) if isinstance(found, dict) else 1
                 total += sizes[target]
         return total
 
     outside = {key: value for key, value in schema.items() if key not in {"$defs", "definitions"}}
     return size(outside, frozenset({"#"})), recursive
-
-
-def _resolve(schema: Json, reference: str) -> Json:
-    found = schema
-    for step in reference.removeprefix("#").split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdigit() and len(name) < 6:
-            found = found[int(name)] if int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
-    return found
 
 
 def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:

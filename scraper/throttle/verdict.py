@@ -2,7 +2,7 @@
 
 | ending            | what happened                                                            | again? | breaker |
 |-------------------|--------------------------------------------------------------------------|--------|---------|
-| ANSWERED          | 200 with a chat completion, whatever its text                            | done   | success |
+| ANSWERED          | 200 with a chat completion, whatever its text, read on or hung up on     | done   | success |
 | NO_ANSWER         | connect error, reset, early end of the body, timeout, malformed HTTP     | yes    | failure |
 | SERVER_ERROR      | 5xx, finish_reason=error, an error event inside a 200 stream             | yes    | failure |
 | NOT_A_COMPLETION  | 2xx that is not a chat completion: a proxy's page, broken JSON around it | yes    | failure |

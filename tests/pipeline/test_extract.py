@@ -24,6 +24,7 @@ class Answer:
     finish_reason: str | None = "stop"
     model: str | None = "m"
     usage: Usage = USAGE
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,24 @@ class ScriptedModel:
         self.answers = [Answer(each) if isinstance(each, str) else each for each in answers]
         self.context, self.bytes_per_token, self.can_count = context, bytes_per_token, can_count
         self.asked, self.formats, self.counted, self.served = [], [], 0, 0
+        self.terms, self.depths = [], []
+        self.while_answering = lambda: None
+        self.counts_stopped = True
 
     def tokens(self, messages):
         return sum(len(each["content"].encode()) for each in messages) // self.bytes_per_token + 10
 
-    async def chat(self, messages, *, max_tokens, response_format, deadline, trace):
+    async def chat(self, messages, *, max_tokens, response_format, sampling, max_depth, deadline, trace):
         self.asked.append([dict(each) for each in messages])
         self.formats.append(response_format)
+        self.terms.append({"max_tokens": max_tokens, **sampling})
+        self.depths.append(max_depth)
+        self.while_answering()
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
+        if answer.stopped and not self.counts_stopped:
+            return answer
         return replace(answer, usage=replace(answer.usage, prompt_tokens=self.tokens(messages)))
 
     async def served_model(self, *, deadline, trace):
@@ -138,11 +147,86 @@ async def test_broken_json_fails_fast(trace):
     assert trace.answer == "no idea"
 
 
-async def test_a_cut_off_answer_is_not_parsed(trace):
-    model = ScriptedModel(Answer(GOOD, finish_reason="length"))
+async def test_a_cut_off_answer_is_not_parsed_but_asked_for_with_more_room(trace):
+    model = ScriptedModel(Answer(GOOD, finish_reason="length"), '{"name": "Long"}', context=3000)
+    assert (await extract(model, trace)).data == {"name": "Long"}
+    assert [each["max_tokens"] for each in model.terms] == [500, 2000]
+    assert model.asked[1][0] == model.asked[0][0]
+    assert model.asked[1][1]["content"].startswith(model.asked[0][1]["content"])
+
+
+async def test_a_longer_answer_fits_the_context_beside_its_prompt(trace):
+    model = ScriptedModel(Answer("{", finish_reason="length"), GOOD, context=1500)
+    await extract(model, trace)
+    longer = model.terms[1]["max_tokens"]
+    assert 500 < longer <= 1500 - model.tokens(model.asked[1])
+
+
+async def test_a_longer_answer_is_not_asked_for_where_it_cannot_come_in_time(trace):
+    """At the speed of the one that was cut off, more tokens would only end in a timeout, which blames the server."""
+    model = ScriptedModel(Answer("{", finish_reason="length"), GOOD)
+    model.while_answering = lambda: trace.shift(100.0, to="generate")
+    error = await refusal(model, trace, attempt_seconds=120.0)
+    assert error.reason is ParkReason.ANSWER_TOO_LONG
+    assert str(error) == "the answer was cut off after 10 tokens (VLLM_MAX_TOKENS)"
+    assert len(model.asked) == 1
+
+
+async def test_an_answer_cut_off_again_and_again_parks_and_every_ask_was_another(trace):
+    model = ScriptedModel(*[Answer('{"name": "', finish_reason="length")] * 9)
     error = await refusal(model, trace)
     assert error.reason is ParkReason.ANSWER_TOO_LONG
-    assert "VLLM_MAX_TOKENS" in str(error)
+    assert "2 times" in str(error)
+    assert [each["max_tokens"] for each in model.terms] == [500, 2000]
+
+
+async def test_where_no_more_tokens_fit_an_answer_full_of_space_is_asked_for_without_it(trace):
+    spaced = Answer('{\n          "name":\n          "Ket', finish_reason="length")
+    model = ScriptedModel(spaced, spaced, context=900)
+    error = await refusal(model, trace)
+    assert error.reason is ParkReason.ANSWER_TOO_LONG
+    assert model.terms[1]["max_tokens"] < 1.25 * 500
+    assert "on one line" in model.asked[1][1]["content"]
+    assert "on one line" not in model.asked[0][1]["content"]
+
+
+async def test_an_answer_that_runs_away_is_asked_for_on_other_terms(trace):
+    model = ScriptedModel(Answer('{"name":   ', "stopped", stopped="whitespace"), GOOD)
+    assert (await extract(model, trace)).data == {"name": "Kettle"}
+    first, second = model.terms
+    assert first == {"max_tokens": 500}
+    assert second["temperature"] > 0
+    assert second["frequency_penalty"] > 0
+    assert "seed" in second
+
+
+async def test_an_answer_that_runs_away_every_time_parks_and_no_request_came_twice(trace):
+    model = ScriptedModel(*[Answer("{", "stopped", stopped="repetition")] * 9)
+    error = await refusal(model, trace)
+    assert error.reason is ParkReason.ANSWER_TOO_LONG
+    assert str(error) == "the answer ran away in repetition after 10 tokens, 3 times (VLLM_MAX_TOKENS)"
+    requests = [(str(asked), str(terms)) for asked, terms in zip(model.asked, model.terms, strict=True)]
+    assert len(set(requests)) == len(requests) == 3
+
+
+async def test_changed_terms_stay_for_the_repair(trace):
+    model = ScriptedModel(Answer("{", "stopped", stopped="repetition"), WRONG, GOOD)
+    await extract(model, trace)
+    assert model.terms[1] == model.terms[2]
+
+
+async def test_what_a_stopped_answer_cost_is_estimated(trace):
+    model = ScriptedModel(Answer("{", "stopped", usage=Usage(0, 70, 0), stopped="number"), GOOD)
+    model.counts_stopped = False
+    await extract(model, trace)
+    assert trace.usage.prompt_tokens > 1.5 * model.tokens(model.asked[1])
+    assert trace.usage.completion_tokens == 80
+
+
+async def test_an_answer_may_be_as_deep_as_its_schema(trace):
+    model = ScriptedModel(GOOD)
+    await extract(model, trace, task=replace(TASK, schema=SCHEMA | {"additionalProperties": False}))
+    assert model.depths == [1]
 
 
 async def test_a_bad_schema_costs_no_call(trace):
