@@ -1,0 +1,283 @@
+"""The numbers of a page, each with all that it can mean: `1.299` is 1299 to one reader and 1.299 to another.
+
+A number is a whole token: 5 stands neither in 15 nor in 2025, B07F5 or 05:30. Numbers that are short are everywhere by
+accident (pages of a list, sizes, dates), so they must also stand beside something that speaks for them: see `Demand`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cached_property, lru_cache
+from typing import Final
+
+from scraper.pipeline.grounding import currencies
+
+MAX_PLACES: Final = 64  # of one number that are remembered; a page that repeats it more often says nothing new
+MAX_DIGITS: Final = 40
+LABEL_REACH: Final = 80  # characters from a number to the word that says what it is, in a long line
+SHORT_LINE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What must stand beside a number that is too short to speak for itself."""
+
+    labels: tuple[str, ...] = ()  # beginnings of words that name the field, in any language known here
+    money: bool = False  # then a currency beside the number is best
+
+
+NO_DEMAND: Final = Demand()
+
+
+class Numbers:
+    """Where on a page each number stands."""
+
+    def __init__(self, normal_text: str) -> None:
+        self._text = normal_text
+        self._said: dict[tuple[str, ...], bool] = {}
+
+    def find(self, value: str, *, demand: Demand = NO_DEMAND) -> int | None:
+        """The position of a number that can be read as `value`, which is canonical (see `canonical`)."""
+        negative = value.startswith("-")
+        wanted = value.removeprefix("-")
+        for begin, end in self._places.get(wanted, ()):
+            if negative and not _is_negative(self._text, begin):
+                continue
+            if not needs_support(wanted, demand) or self._supported(begin, end, demand):
+                return begin
+        return self._as_percentage(wanted)
+
+    def _as_percentage(self, wanted: str) -> int | None:
+        """0.15 stands on the page as 15 %."""
+        if not wanted.startswith("0."):
+            return None
+        hundredfold = canonical(str(Decimal(wanted) * 100))
+        for begin, end in self._places.get(hundredfold or "", ()):
+            if _PERCENT.match(self._text, end):
+                return begin
+        return None
+
+    def _supported(self, begin: int, end: int, demand: Demand) -> bool:
+        text = self._text
+        if demand.money:
+            if currencies.before(text, begin) or currencies.after(text, end):
+                return True
+            if not text[begin:end].isdecimal() and _NO_MOMENT.isdisjoint(text[begin:end]):
+                return True  # 20.00, or 1 299
+        if demand.money:
+            before = text[max(0, begin - 30) : begin].rpartition("\n")[2]
+            return _says(before, demand.labels) or (end - begin > 2 and not self._priced)
+        context = _context(text, begin, end)
+        if _says(context, demand.labels):
+            return True
+        return not self._labelled(demand.labels) and _LETTERS.search(context) is not None
+
+    def _labelled(self, labels: tuple[str, ...]) -> bool:
+        """Whether the page calls the field by any name known here; if it does, the number must stand beside it."""
+        if labels not in self._said:
+            self._said[labels] = _says(self._text, labels)
+        return self._said[labels]
+
+    @cached_property
+    def _priced(self) -> bool:
+        """Whether any number of this page has a currency beside it."""
+        return any(
+            currencies.before(self._text, begin) or currencies.after(self._text, end)
+            for places in self._places.values()
+            for begin, end in places
+        )
+
+    @cached_property
+    def _places(self) -> dict[str, list[tuple[int, int]]]:
+        text = self._text
+        found: dict[str, list[tuple[int, int]]] = {}
+        known: dict[str, tuple[str, ...]] = {}
+        for match in _TOKEN.finditer(text):
+            begin, end = match.span()
+            if _stands_alone(text, begin, end):
+                raw = match[0]
+                meanings = known.get(raw)
+                if meanings is None:
+                    meanings = known[raw] = _read(raw)
+                for meaning in meanings:
+                    _add(found, meaning, begin, end)
+        for number, begin, end in _in_several_pieces(text):
+            _add(found, number, begin, end)
+        return found
+
+
+def _read(token: str) -> tuple[str, ...]:
+    """What the digits and separators of a page mean. Of a date only its year is a number, of a time of day nothing."""
+    if _NO_MOMENT.isdisjoint(token) and token.count(".") != 2:
+        return readings(token)
+    if _MOMENT.fullmatch(token):
+        return tuple(_YEAR.findall(token))
+    return tuple(number for part in _RANGE.split(token) for number in readings(part))
+
+
+def _in_several_pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    """1 299 with a space, prices whose cents stand apart, 1½, and 1.2 million."""
+    for match in _SPACED.finditer(text):
+        for meaning in readings(match[0].replace(" ", "'")):
+            yield meaning, *match.span()
+    for match in _SPLIT_PRICE.finditer(text):
+        if currencies.before(text, match.start()) or currencies.after(text, match.end()):
+            for whole in readings(match[1]):
+                yield canonical(f"{whole}.{match[2]}") or "", *match.span()
+    for match in _SCALED.finditer(text):
+        for meaning in readings(match[1]):
+            yield canonical(Decimal(meaning) * _SCALES[match[2]]) or "", *match.span()
+    if "⁄" in text or "/" in text:
+        for match in _FRACTION.finditer(text):
+            before = _WHOLE.search(text, max(0, match.start() - 4), match.start())
+            amount = int(before[1] if before else 0) + Decimal(match[1]) / Decimal(match[2])
+            yield canonical(amount) or "", *match.span()
+
+
+def canonical(number: float | str | Decimal) -> str | None:
+    """One way to write each number: no exponent, no zeros that say nothing. None for what is no number."""
+    try:
+        value = number if isinstance(number, Decimal) else Decimal(str(number))
+    except InvalidOperation:
+        return None
+    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
+        return None
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+def readings(raw: str) -> tuple[str, ...]:
+    """Every number that the digits and separators `raw` may mean, canonical."""
+    if not 0 < len(raw) <= MAX_DIGITS:
+        return ()
+    if not raw.isascii():
+        raw = "".join(str(int(each)) if each.isdecimal() else each for each in raw)
+    if raw.isdigit():
+        return (raw,) if raw[0] != "0" or raw == "0" else ()  # 007 is a code, 05 part of a date
+    groups = _SEPARATOR.split(raw)
+    separators = _SEPARATOR.findall(raw)
+    return tuple(dict.fromkeys(number for number in map(canonical, _meanings(groups, separators)) if number))
+
+
+def _meanings(groups: list[str], separators: list[str]) -> Iterator[str]:
+    whole, last = groups[:-1], groups[-1]
+    if separators[-1] == "^":
+        if len(last) <= 2 and _groups_thousands(whole, separators[:-1]):
+            yield f"{''.join(whole)}.{last}"
+        return
+    if _groups_thousands(groups, separators):
+        yield "".join(groups)
+    if separators[-1] in _DECIMAL and separators[-1] not in separators[:-1]:
+        if _groups_thousands(whole, separators[:-1]):
+            yield f"{''.join(whole)}.{last}"
+    elif separators[-1] == "," and not _groups_thousands(groups, separators):
+        yield from groups  # a list without spaces: 36,37,38
+
+
+def _groups_thousands(groups: list[str], separators: list[str]) -> bool:
+    """Whether the separators only make digits readable: 1.299.000, 1'299, or 12,34,567 as in India."""
+    if not separators:
+        return True
+    first, *middle, last = groups
+    if len(set(separators)) > 1 or separators[0] == "^" or not 1 <= len(first) <= 3 or first[0] == "0":
+        return False
+    if len(last) != 3:
+        return False
+    return all(len(each) == 3 for each in middle) or (
+        separators[0] == "," and len(first) <= 2 and all(len(each) == 2 for each in middle)
+    )
+
+
+def needs_support(wanted: str, demand: Demand) -> bool:
+    if "." in wanted:
+        return False
+    return len(wanted) <= 4 if demand.money else len(wanted) <= 2
+
+
+def _says(text: str, labels: tuple[str, ...]) -> bool:
+    return bool(labels) and _any_of(labels).search(text) is not None
+
+
+@lru_cache(512)
+def _any_of(labels: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the labels at the beginning of a word; scripts that put no spaces between words have no such beginning."""
+    spaced = "|".join(re.escape(label) for label in labels if label[0] < "\u0e00")
+    loose = "|".join(re.escape(label) for label in labels if label[0] >= "\u0e00")
+    begin = rf"(?<![^\W\d_])(?:{spaced})" if spaced else ""
+    return re.compile("|".join(each for each in (begin, loose) if each))
+
+
+def _context(text: str, begin: int, end: int) -> str:
+    """The line around a number and the one above it unless that has its own number; of a long line what is near."""
+    line_begin = text.rfind("\n", 0, begin) + 1
+    line_end = text.find("\n", end)
+    line_end = len(text) if line_end < 0 else line_end
+    if line_end - line_begin > SHORT_LINE:
+        return text[max(line_begin, begin - LABEL_REACH) : min(line_end, end + LABEL_REACH)]
+    above = text[max(0, line_begin - LABEL_REACH) : line_begin].rstrip().rpartition("\n")[2]
+    line = text[line_begin:line_end]
+    return line if _TOKEN.search(above) else f"{above}\n{line}"
+
+
+def _stands_alone(text: str, begin: int, end: int) -> bool:
+    """Whether a number is a word of its own, a unit or a currency beside it allowed: 5kg, Rs99, but not B07F5."""
+    if begin and text[begin - 1].isalpha():
+        before = _LETTERS_BEFORE.search(text, max(0, begin - 8), begin)
+        letters = before[0] if before else ""
+        if letters not in {"x", ""} and not currencies.is_word(letters):
+            return False
+    if end < len(text) and text[end].isalpha():
+        following = _LETTERS_AND_DIGIT.match(text, end)
+        return following is None or following[1] == "x"
+    return True
+
+
+def _is_negative(text: str, begin: int) -> bool:
+    return begin > 0 and text[begin - 1] in "-−–(" and not (begin > 1 and text[begin - 2].isalnum())
+
+
+def _add(found: dict[str, list[tuple[int, int]]], number: str, begin: int, end: int) -> None:
+    places = found.setdefault(number, [])
+    if len(places) < MAX_PLACES:
+        places.append((begin, end))
+
+
+_DECIMAL: Final = ".,·٫"
+_SEPARATOR: Final = re.compile(r"[.,·٫٬'’^]")
+# each begins with a set of characters, which `re` looks for fast, and looks back from there
+_TOKEN: Final = re.compile(r"\d\d*(?:[.,·٫٬'’^:/-]\d+)*")
+_NO_MOMENT: Final = frozenset(":/-")
+_MOMENT: Final = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{1,2}:\d{2}(?::\d{2})?"
+)
+_RANGE: Final = re.compile(r"[:/-]")
+_YEAR: Final = re.compile(r"\d{4}")
+_SPELLED: Final = r"a-z\u00c0-\u058f"  # letters of scripts with words: 約30 and 30円 are numbers, B07 is none
+_WORDY: Final = rf"{_SPELLED}\d_"
+_SPACED: Final = re.compile(rf"[1-9](?<![{_WORDY}.,].)\d{{0,2}}(?: \d{{3}}){{1,4}}(?:[.,^]\d{{1,2}})?(?![\d^])")
+_SPLIT_PRICE: Final = re.compile(
+    rf"(\d(?<![{_WORDY}.,^].)(?:\d{{0,5}}|\d{{0,2}}(?:[.,]\d{{3}})+))(?: | [.,] ?|[.,] )(\d\d)(?![\d.,])"
+)
+_FRACTION: Final = re.compile(r"([1-9])(?<![\d/.,].)[⁄/]([2-9])(?![\d/])")
+_WHOLE: Final = re.compile(r"(?<![\d.,])(\d{1,3}) $")
+_PERCENT: Final = re.compile(r"\s?[%٪]|\s?percent|\s?prozent")
+_LETTERS: Final = re.compile(r"[^\W\d_]")
+_LETTERS_BEFORE: Final = re.compile(rf"[{_SPELLED}]+$")
+_LETTERS_AND_DIGIT: Final = re.compile(rf"([{_SPELLED}]+)\d")
+_SCALES: Final = {
+    **dict.fromkeys(("k", "tsd", "thousand", "тыс", "千", "천", "mil"), 1_000),
+    **dict.fromkeys(("万", "萬", "만"), 10_000),
+    **dict.fromkeys(("lakh", "lakhs", "lac"), 100_000),
+    **dict.fromkeys(("m", "mio", "mn", "mln", "million", "millions", "millionen", "millones", "milhões", "млн"), 10**6),
+    **dict.fromkeys(("crore", "crores", "cr"), 10**7),
+    **dict.fromkeys(("亿", "億", "억"), 10**8),
+    **dict.fromkeys(("bn", "billion", "billions", "mrd", "milliarden", "milliards", "млрд"), 10**9),
+}
+_SCALED: Final = re.compile(
+    rf"(\d(?<![{_WORDY}.,].)[\d.,]{{0,12}}) ?({'|'.join(sorted(_SCALES, key=len, reverse=True))})(?![{_SPELLED}])"
+)
