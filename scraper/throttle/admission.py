@@ -180,7 +180,7 @@ class Admission:
         self._account(now)
         self._tell(self.breaker.advance(now))
         grants: list[Grant] = []
-        while self.blocked_by(now) is None and (head := self._line.head()) is not None:
+        while (head := self._line.head()) is not None and self.blocked_by(now) is None:
             left, out_of = self._time_left(head, now)
             if left is not None and left < 0:
                 self._refuse(head, now, out_of=out_of)
@@ -292,7 +292,10 @@ class Admission:
 
     def _account(self, now: int) -> None:
         """Book the time since the last event to what held the line back, piece by piece."""
-        since, self._accounted = self._accounted, max(now, self._accounted)
+        since = self._accounted
+        if now <= since:
+            return
+        self._accounted = now
         if not self._line:
             return
         while since < now:
@@ -302,14 +305,17 @@ class Admission:
 
     def _next_change(self, now: int) -> int | None:
         """When time alone changes what holds the line back, or takes the breaker to its next state."""
-        moments = (self.breaker.wakes_at, *self._pause.moments, self.pacer.ready_at)
-        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+        soonest = None  # several times a grant: a generator for `min` would cost as much as all the rest
+        for moment in (self.breaker.wakes_at, *self._pause.moments, self.pacer.ready_at):
+            if moment is not None and moment > now and (soonest is None or moment < soonest):
+                soonest = moment
+        return soonest
 
     def _wake_at(self, now: int) -> int | None:
         if not self._line:
             return self.breaker.wakes_at
-        moments = (self._next_change(now), self._line.next_look)
-        return min((moment for moment in moments if moment is not None), default=None)
+        change, look = self._next_change(now), self._line.next_look
+        return change if look is None or (change is not None and change < look) else look
 
     # --- granting and refusing ------------------------------------------------------------------------------------
 

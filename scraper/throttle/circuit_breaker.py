@@ -88,17 +88,15 @@ class CircuitBreaker:
     @property
     def wakes_at(self) -> int | None:
         """When time alone changes the state, if nothing else happens before."""
-        return self._memory.until if self.state is CircuitState.OPEN else self._memory.probe_until
+        memory = self._memory
+        return memory.until if memory.state is CircuitState.OPEN else memory.probe_until
 
     def held_at(self, now: int) -> bool:
         """Whether a permit asked at `now` would be refused."""
-        match self.state:
-            case CircuitState.CLOSED:
-                return False
-            case CircuitState.OPEN:
-                return now < self._memory.until
-            case CircuitState.HALF_OPEN:
-                return self.probing
+        memory = self._memory
+        if memory.state is CircuitState.CLOSED:
+            return False
+        return now < memory.until if memory.state is CircuitState.OPEN else self.probing
 
     def advance(self, now: int) -> Event | None:
         """Let time pass: the table's last row."""

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from operator import itemgetter
 from types import UnionType
-from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from pydantic_core import from_json, to_json
 
 from scraper.events import Blocker
 from scraper.throttle.turn import OutOf
@@ -24,9 +27,6 @@ VERSION = 2
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
 _LARGEST = 1 << 63
-
-
-_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # made once: dumps makes it each time
 
 
 class BadLine(ValueError):
@@ -209,16 +209,18 @@ Message: TypeAlias = (
 
 def encode(messages: Iterable[Message]) -> bytes:
     """One line."""
-    return (
-        json.dumps([(_TAGS[type(message)], *message) for message in messages], separators=(",", ":")).encode() + b"\n"
-    )
+    plain = [(_TAGS[type(message)], *message) for message in messages]
+    try:
+        return to_json(plain) + b"\n"
+    except ValueError:  # half of a surrogate pair in what a server said is no UTF-8
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
 def decode(line: bytes) -> list[Message]:
     """The messages of one line. Raises BadLine."""
     try:
-        found = json.loads(line, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        found = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
         raise BadLine("not JSON") from error
     if type(found) is not list or len(found) > MESSAGES_PER_LINE:
         raise BadLine("not a list of messages")
@@ -228,31 +230,25 @@ def decode(line: bytes) -> list[Message]:
 def _message(found: Any) -> Message:
     if type(found) is not list or not found or type(found[0]) is not str:
         raise BadLine("not a message")
-    tag, *fields = found
-    types = tuple(map(type, fields))
-    known = _SEEN.get((tag, types)) or _look_up(tag, types)
-    kind, numbers = known
-    for index in numbers:
-        if not -_LARGEST < fields[index] < _LARGEST:
-            raise BadLine("a number out of bounds")
-    message: Message = kind(*fields)
+    types = tuple(map(type, found))
+    kind, numbers = _SEEN.get((found[0], types)) or _look_up(found[0], types)
+    if numbers is not None and not (min(each := numbers(found)) > -_LARGEST and max(each) < _LARGEST):
+        raise BadLine("a number out of bounds")
+    message: Message = kind(*found[1:])
     return message
 
 
-def _look_up(tag: str, types: tuple[type, ...]) -> tuple[Any, tuple[int, ...]]:
-    """The kind of message with such fields, and which of them are numbers."""
+def _look_up(tag: str, types: tuple[type, ...]) -> tuple[Any, Any]:
+    """The kind of message with such fields, and what takes its numbers out of them."""
     kind, allowed = _KINDS.get(tag, (None, ()))
-    if kind is None or len(types) != len(allowed):
+    if kind is None or len(types) != len(allowed) + 1:
         raise BadLine("an unknown message")
-    if not all(found in each for found, each in zip(types, allowed, strict=True)):
+    if not all(found in each for found, each in zip(types[1:], allowed, strict=True)):
         raise BadLine("a field of the wrong type")
-    known = kind, tuple(index for index, found in enumerate(types) if found in {int, float})
+    places = [index for index, found in enumerate(types) if found in {int, float}]
+    known = kind, itemgetter(*places, places[0]) if places else None  # twice the first: of one it makes no tuple
     _SEEN[tag, types] = known  # there are few ways to be right
     return known
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise BadLine(f"{constant} is no number")
 
 
 def _allowed(hint: Any) -> frozenset[type]:
@@ -269,5 +265,5 @@ _KINDS: dict[str, tuple[Any, tuple[frozenset[type], ...]]] = {
     kind.__name__.lower(): (kind, tuple(_allowed(hint) for hint in get_type_hints(kind).values()))
     for kind in get_args(Message)
 }
-_SEEN: dict[tuple[str, tuple[type, ...]], tuple[Any, tuple[int, ...]]] = {}
+_SEEN: dict[tuple[str, tuple[type, ...]], tuple[Any, Any]] = {}
 _TAGS: dict[type, str] = {kind: tag for tag, (kind, _) in _KINDS.items()}

@@ -59,12 +59,11 @@ GATHER_SECONDS = 1.0
 """How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
 REAP_AFTER_SECONDS = 30.0
 """A lease is reaped this long after its attempt must have timed out."""
-STANDINGS_SECONDS = 0.05
-"""How much later than asked a waiter may be told where it stands."""
+WHISPER_SECONDS = 0.05
+"""How much later than it is known something may be told that is worth no wake of its own."""
 UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
 DIFFER_SECONDS = 2.0
 """How long members may bring different limits before it is said: those of one service change theirs one by one."""
-_NEVER = 1 << 63
 
 
 @dataclass(slots=True)
@@ -98,18 +97,20 @@ class SharedAdmission:
         self._admission = Admission()
         self._members: dict[str, Member] = {}
         self._askings: dict[int, tuple[Member, int]] = {}  # ticket → whose, and its id there
+        self._known: dict[str, list[Any]] | None = None  # the members as the snapshot has them
         self._override = Override()
         self._scope = Scope()
-        self._brought_last, self._differ_at = "", _NEVER
+        self._brought_last = ""
+        self._differ_at: int | None = None
         self._reap_after = ns(reap_after_seconds)
         self._reap_at: int | None = None
         self._began = 0
         self._remembers = True
         self._gather_until = 0
         self._news: dict[str, list[Message]] = {}
-        self._settled: list[tuple[str, int]] = []  # judged, but not written down yet
-        self._standings: list[tuple[int, Standing]] = []
-        self._standings_at: int | None = None
+        self._settled: list[tuple[str, Settled]] = []  # judged, but not written down yet
+        self._whispers: dict[str, list[Standing | Settled]] = {}
+        self._whisper_at: int | None = None
         self._events: list[Event] = []
         self._changed = False
         self._answered: set[str] = set()
@@ -140,6 +141,7 @@ class SharedAdmission:
         admission.go_on(now)
         self._admission, self._began, self._changed = admission, now, True
         self._members = {member.token: member for member in members if not member.process.is_gone()}
+        self._known = None
         self._override = override if self._members else Override()
         owners = {lease.owner for lease in admission.leases().values()}
         for orphan in owners - self._members.keys():
@@ -152,9 +154,18 @@ class SharedAdmission:
         """What must outlive the host, as plain values."""
         return {
             "admission": self._admission.snapshot(),
-            "members": {member.token: [*member.process, member.brings] for member in self._members.values()},
+            "members": self._roster(),
             "override": self._override.plain(),
         }
+
+    def _roster(self) -> dict[str, list[Any]]:
+        """Plain lists, and kept: a snapshot is made for every grant."""
+        if self._known is None:
+            self._known = {
+                member.token: [*member.process, None if member.brings is None else list(member.brings)]
+                for member in self._members.values()
+            }
+        return self._known
 
     # --- who comes and goes ---------------------------------------------------------------------------------------
 
@@ -166,6 +177,7 @@ class SharedAdmission:
         self._leave_line(member, now)
         member.process, member.connected, member.ready, member.state = process, True, False, None
         member.told_of.clear()
+        self._known = None
         self._changed = True
 
     def lose(self, token: str, now: int) -> None:
@@ -185,6 +197,7 @@ class SharedAdmission:
         member = self._members.pop(token, None)
         if member is None:
             return
+        self._known = None
         self._leave_line(member, now)
         self._release(token, now)
         self._scope.forget(token)
@@ -255,7 +268,7 @@ class SharedAdmission:
             self._admission.finish(finish.lease, verdict, now)
             # Anything else its client tells again if this host dies before it next writes down a grant.
             self._changed |= self._admission.breaker.failures != failures
-        self._settled.append((member.token, finish.lease))
+        self._settled.append((member.token, Settled(finish.lease)))
 
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
@@ -277,7 +290,7 @@ class SharedAdmission:
                 self._admission.in_flight,
                 self._admission.limit,
             )
-            self._standings.append((ticket, told))
+            self._whisper(member.token, told, now)
 
     def _take_settings(self, member: Member, said: Brings | Takes, now: int) -> None:
         if isinstance(said, Brings):
@@ -292,7 +305,7 @@ class SharedAdmission:
             raise BadLine("limits that no settings allow")
         if brings == member.brings:
             return
-        member.brings = brings
+        member.brings, self._known = brings, None
         self._apply_limits(now)
         if self._other_than(member) is not None:
             self._brought_last, self._differ_at = member.token, now + ns(DIFFER_SECONDS)
@@ -302,9 +315,9 @@ class SharedAdmission:
         return next((each for each in self._members.values() if each.brings not in {None, member.brings}), None)
 
     def _say_if_limits_differ(self, now: int) -> None:
-        if now < self._differ_at:
+        if self._differ_at is None or now < self._differ_at:
             return
-        self._differ_at = _NEVER
+        self._differ_at = None
         member = self._members.get(self._brought_last)
         other = None if member is None else self._other_than(member)
         if member is not None and member.brings is not None and other is not None and other.brings is not None:
@@ -429,14 +442,13 @@ class SharedAdmission:
                 self._tell_refusal(refusal)
             self._events += turn.events
             self._say_if_limits_differ(now)
-            moments = (turn.wake_at, self._reap_at, None if self._differ_at == _NEVER else self._differ_at)
-            wake_at = min((moment for moment in moments if moment is not None), default=None)
-        wake_at = self._tell_standings(now, wake_at)
+            wake_at = _sooner(_sooner(turn.wake_at, self._reap_at), self._differ_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
         if changed:
-            self._tell_settled()
+            self._settle(now)
         self._tell_state(now)
+        wake_at = self._tell_whispers(now, wake_at)
         news, self._news = self._news, {}
         return SharedTurn(news, events, wake_at, changed)
 
@@ -460,7 +472,7 @@ class SharedAdmission:
         for number, lease in self._admission.leases().items():
             end = lease.at + lease.attempt_ns + self._reap_after
             if now < end:
-                self._reap_at = end if self._reap_at is None else min(end, self._reap_at)
+                self._reap_at = _sooner(end, self._reap_at)
                 continue
             self._admission.finish(number, CANCELLED, now)
             self._changed = True
@@ -479,7 +491,7 @@ class SharedAdmission:
         self._changed = True
         held = self._admission.lease(grant.lease)
         end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
-        self._reap_at = end if self._reap_at is None else min(end, self._reap_at)
+        self._reap_at = _sooner(end, self._reap_at)
         waited = grant.waited
         self._tell(
             member,
@@ -517,34 +529,32 @@ class SharedAdmission:
             ),
         )
 
-    def _tell_standings(self, now: int, wake_at: int | None) -> int | None:
-        """Together with the next grant to the same member, or a little later: a message of its own costs more."""
-        if not self._standings:
-            return wake_at
-        if self._standings_at is None:
-            self._standings_at = now + ns(STANDINGS_SECONDS)
-        due = now >= self._standings_at
-        later: list[tuple[int, Standing]] = []
-        for ticket, standing in self._standings:
-            if ticket not in self._askings:
-                continue  # granted meanwhile, and told so
-            member = self._askings[ticket][0]
-            if due or member.token in self._news:
-                self._tell(member, standing)
-            else:
-                later.append((ticket, standing))
-        self._standings = later
-        if not later:
-            self._standings_at = None
-            return wake_at
-        return self._standings_at if wake_at is None else min(wake_at, self._standings_at)
-
-    def _tell_settled(self) -> None:
-        for token, lease in self._settled:
-            member = self._members.get(token)
-            if member is not None:
-                self._tell(member, Settled(lease))
+    def _settle(self, now: int) -> None:
+        """What was judged is about to be written down."""
+        for token, settled in self._settled:
+            self._whisper(token, settled, now)
         self._settled.clear()
+
+    def _whisper(self, token: str, message: Standing | Settled, now: int) -> None:
+        self._whispers.setdefault(token, []).append(message)
+        if self._whisper_at is None:
+            self._whisper_at = now + ns(WHISPER_SECONDS)
+
+    def _tell_whispers(self, now: int, wake_at: int | None) -> int | None:
+        """Together with the next news for the same member, or a little later: a wake of its own costs more."""
+        if self._whisper_at is None:
+            return wake_at
+        due = now >= self._whisper_at
+        for token in list(self._whispers if due else self._news):
+            member = self._members.get(token)
+            for message in self._whispers.pop(token, ()):
+                # Who was granted meanwhile stands nowhere.
+                if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
+                    self._tell(member, message)
+        if not self._whispers:
+            self._whisper_at = None
+            return wake_at
+        return _sooner(wake_at, self._whisper_at)
 
     def _tell(self, member: Member, message: Message) -> None:
         if member.connected:
@@ -595,6 +605,7 @@ class SharedAdmission:
             del self._askings[ticket]
             self._admission.cancel(ticket, now)
         member.waiting.clear()
+        self._whispers.pop(member.token, None)  # who is back tells again what was not settled
 
     def _release(self, token: str, now: int) -> None:
         for number, lease in self._admission.leases().items():
@@ -636,6 +647,10 @@ def _member_from(token: str, plain: list[Any], *, same_pids: bool) -> Member:
 
 def _seconds_until(moment: int, now: int) -> float:
     return round(max(0.0, to_seconds(moment - now)), 3)
+
+
+def _sooner(one: int | None, other: int | None) -> int | None:
+    return one if other is None or (one is not None and one < other) else other
 
 
 def _in_words(brings: Brings) -> str:

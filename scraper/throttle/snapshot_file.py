@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from pydantic_core import to_json
+
 from scraper.throttle.forked import keep_from_children
 
 FORMAT = 1
@@ -22,7 +24,6 @@ PLACE_BYTES = 1 << 20
 """Room for each; 1,024 leases of 256 processes need a fifth of it. What is not written takes no room on disk."""
 _HEAD = b"%08x %016x %08x\n"  # checksum of the rest, number of the write, bytes of the body
 _HEAD_BYTES = 35
-_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # made once: dumps makes it each time
 
 
 class Unusable(Exception):
@@ -65,7 +66,7 @@ class SnapshotFile:
 
     def write(self, content: dict[str, Any]) -> None:
         """When this returns, whoever comes next reads `content`; when it raises OSError, what was written before."""
-        body = _to_json({"format": FORMAT, "boot": self._boot, **content}).encode()
+        body = to_json({"format": FORMAT, "boot": self._boot, **content})
         number = self._writes + 1
         head = _HEAD % (0, number, len(body))
         data = _HEAD % (crc32(body, crc32(head[9:])), number, len(body)) + body

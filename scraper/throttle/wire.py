@@ -19,7 +19,7 @@ LONGEST_BACKLOG = 8 << 20
 
 
 class Wire(asyncio.Protocol):
-    """`heard` gets what each line held, `closed` comes once and last. A BadLine, here or from `heard`, hangs up."""
+    """`heard` gets what has arrived, `closed` comes once and last. A BadLine, here or from `heard`, hangs up."""
 
     def __init__(
         self,
@@ -96,14 +96,19 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._parts = (self._parts + data).split(b"\n")
         if len(self._parts) > LONGEST_LINE:
-            lines = [b""]  # no line at all: refused below
-        for line in lines:
-            if self._transport is None or self._transport.is_closing():
-                return
+            lines.append(b"")  # no line at all: refused below
+        if self._transport is None or self._transport.is_closing():
+            return
+        messages: list[Message] = []
+        try:
             try:
-                self._heard(self, decode(line))
-            except BadLine:
-                self._transport.abort()
+                for line in lines:
+                    messages += decode(line)
+            finally:
+                if messages:
+                    self._heard(self, messages)
+        except BadLine:
+            self._transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._transport = self._socket = None

@@ -28,7 +28,7 @@ from scraper.throttle.protocol import (
     Where,
 )
 from scraper.throttle.scope import CONFIRM_SECONDS
-from scraper.throttle.shared_admission import DIFFER_SECONDS, GATHER_SECONDS, SharedAdmission
+from scraper.throttle.shared_admission import DIFFER_SECONDS, GATHER_SECONDS, WHISPER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 from scraper.throttle.verdict_message import finish_of
@@ -392,7 +392,18 @@ def test_a_verdict_is_settled_only_with_what_is_written_down(host):
     turn = host.say("a", finish(host.lease("a", 1)), at=0.5)
     assert (turn.changed, host.told("a", Settled)) == (False, [])
     turn = host.say("b", ask(1), at=T)
-    assert (turn.changed, host.told("a", Settled)) == (True, [Settled(host.lease("a", 1))])
+    assert (turn.changed, turn.wake_at, host.told("a", Settled)) == (True, ns(T + WHISPER_SECONDS), [])
+    host.pass_to(T + WHISPER_SECONDS)
+    assert host.told("a", Settled) == [Settled(host.lease("a", 1))]
+
+
+def test_a_settled_verdict_is_told_with_the_next_grant_to_the_same_member(host):
+    """A wake of its own would cost more than it tells."""
+    host.say("a", ask(1), at=0)
+    host.say("a", finish(host.lease("a", 1)), ask(2), at=0.5)
+    host.pass_to(T)
+    assert host.granted("a") == [1, 2]
+    assert host.told("a", Settled) == [Settled(host.lease("a", 1))]
 
 
 def test_every_turn_that_grants_is_to_be_written_down_first(host):
