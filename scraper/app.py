@@ -22,7 +22,7 @@ from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
 from scraper.patience import until_available
-from scraper.ports import Broker, Store
+from scraper.ports import Broker, Store, Workbench
 from scraper.worker import Limits, Worker
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ def open_store(settings: Settings, *, create: bool = True) -> Store:
     from scraper.store.sqlite import SqliteStore
 
     return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages, create=create)
+
+
+def open_workbench(settings: Settings) -> Workbench:
+    """What is parked in the results store, for its owner."""
+    from scraper.store.sqlite_workbench import SqliteWorkbench
+
+    return SqliteWorkbench(sqlite_path(settings.results_url))
 
 
 def shared_throttle(settings: Settings, *, observe: Observe) -> SharedRateLimiter:

@@ -1,15 +1,32 @@
-"""JSON as it is stored and exported: compact, readable, and never refused: a result nobody can write is lost work."""
+"""JSON text: strict where it comes in; where it goes out compact, readable and never refused.
+
+A result that nobody can write is lost work; a value that was read otherwise than it was meant is worse.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 Json: TypeAlias = Any
 
 read_json = json.loads
+
+
+class NotStrict(ValueError):
+    """Python reads it and JSON does not allow it: a number that is none, or two values for one `key`."""
+
+    def __init__(self, what: str, *, key: str | None = None) -> None:
+        super().__init__(what)
+        self.key = key
+
+
+def read_strict(text: str) -> Json:
+    """The value that `text` is. Raises NotStrict, or as `json.loads` does: ValueError, RecursionError."""
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite_number)
 
 
 def write_json(value: Json) -> str:
@@ -39,6 +56,25 @@ def _plain(value: object) -> Json:
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), default=_plain
 )
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise NotStrict("one key twice in an object", key=twice)
+    return value
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise NotStrict("NaN or Infinity, which JSON does not know")
+
+
+def _finite_number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise NotStrict("a number beyond all bounds")
+    return number
 
 
 def _finite(value: Json) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol, Self, TypeAlias
 
 from scraper.models import ParkReason, Priority, Remains, Result, Standing, Trail
@@ -137,4 +138,52 @@ class Store(Protocol):
 
     def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
         """Every row, oldest first, in constant memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which parked tasks: those for which everything holds that is named here."""
+
+    task_ids: tuple[str, ...] = ()
+    reasons: tuple[ParkReason, ...] = ()
+    hosts: tuple[str, ...] = ()  # any of these; * stands for anything
+    schema: str = ""  # its title or its name, in capitals or not
+    before: datetime | None = None  # parked before
+    after: datetime | None = None  # parked then or later
+
+
+class Workbench(Protocol):
+    """What is parked and does not wait in the queue again, for its owner. Entered once; raises as `Store` does."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def counts(self, selection: Selection) -> dict[ParkReason, int]:
+        """How many there are, by reason."""
+        ...
+
+    async def waiting(self) -> int:
+        """How many parked tasks wait in the queue again."""
+        ...
+
+    def newest(self, selection: Selection) -> AsyncIterator[Result]:
+        """Those selected, the latest first, in constant memory."""
+        ...
+
+    def handed_out(self, selection: Selection, *, pages: bool = False) -> AsyncIterator[list[tuple[Result, Remains]]]:
+        """Those selected, the oldest first, some at a time, as long as the caller works on them; pages on demand."""
+        ...
+
+    async def find(self, task_id: str) -> tuple[Result, Remains, bool] | None:
+        """One parked task, and whether it waits in the queue again."""
+        ...
+
+    async def replayed(self, submissions: Sequence[tuple[str, int]]) -> None:
+        """Remember as waiting: each id, if it is still parked as of the submission that is named."""
+        ...
+
+    async def drop(self, selection: Selection) -> int:
+        """Forget those selected for good; returns how many there were."""
         ...

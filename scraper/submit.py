@@ -45,13 +45,15 @@ async def submit(
     observe: Observe = ignore,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> SubmitCounts:
-    """Publish every message of `entries` that is neither done nor waiting; with `again`, every one, as newer than all.
+    """Publish every message of `entries` that is neither done nor waiting; with `again`, every one.
+
+    What ran before, parked or again, is published as newer than all.
 
     Tells `refused` what is no task as it comes by, `progress` where it stands after each batch. While broker or store
     are away it waits, and tells `observe`. What `entries` raises ends it, after what was read before.
     """
-    submission = clock_ns() if again else 0
     counts = SubmitCounts()
+    now_ns = clock_ns()
     async for batch in _read_ahead(entries):
         messages: dict[str, Message] = {}
         read = refusals = size = 0
@@ -62,9 +64,9 @@ async def submit(
                     refusals += 1
                     refused(refusal)
                 case Message() as message:
-                    messages.setdefault(message.task_id, replace(message, submission=submission))
+                    messages.setdefault(message.task_id, message)
             read += entry.content is not None
-        queued = await _publish(messages, broker=broker, store=store, again=again, observe=observe)
+        queued = await _publish(messages, broker=broker, store=store, again=again, now_ns=now_ns, observe=observe)
         counts = SubmitCounts(
             read=counts.read + read,
             queued=counts.queued + queued,
@@ -76,13 +78,19 @@ async def submit(
     return counts
 
 
-async def _publish(messages: dict[str, Message], *, broker: Broker, store: Store, again: bool, observe: Observe) -> int:
+async def _publish(
+    messages: dict[str, Message], *, broker: Broker, store: Store, again: bool, now_ns: int, observe: Observe
+) -> int:
     """How many of `messages` were put into the queue."""
     if not messages:
         return 0
     known = await until_available("store", lambda: store.known(list(messages)), observe=observe)
     waiting = {"done", "submitted"}  # a parked task is worth another try
-    new = {task_id: each for task_id, each in messages.items() if again or known.get(task_id) not in waiting}
+    new = {
+        task_id: replace(each, submission=now_ns) if again or known.get(task_id) == "parked" else each
+        for task_id, each in messages.items()
+        if again or known.get(task_id) not in waiting
+    }
     if new:
         await until_available("broker", lambda: broker.publish(list(new.values())), observe=observe)
         await until_available("store", lambda: store.submitted(list(new)), observe=observe)

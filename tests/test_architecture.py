@@ -12,7 +12,7 @@ LEVELS = [
     {"main"},
     {"commands"},
     {"app"},
-    {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "check"},
+    {"worker", "supervisor", "pipeline", "broker", "store", "observability", "export", "submit", "replay", "check"},
     {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
     {"throttle", "ports"},
     {
@@ -27,6 +27,7 @@ LEVELS = [
         "json_text",
         "write_ahead",
         "credentials",
+        "terminal_text",
         "host",
     },
 ]

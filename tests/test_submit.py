@@ -68,6 +68,7 @@ async def test_done_and_waiting_tasks_are_skipped_and_parked_ones_tried_again(st
     counts = await submitted(entries("done", "parked", "waiting"), queue, store)
     assert counts == SubmitCounts(read=3, queued=1, skipped=2, refused=0, bytes_read=30)
     assert queue.ids == ["parked"]
+    assert queue.messages[0].submission > 0  # or a replay of it would be taken for the newer one
     await submitted(entries("parked"), queue, store)
     assert queue.ids == ["parked"]
 

@@ -6,6 +6,7 @@ A module is imported only when its command is asked for; what a command needs it
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,20 +16,28 @@ from scraper.config import Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
 
 EXIT_WRONG_USAGE: Final = 2
-COMMANDS: Final = ("run", "submit", "status", "export", "check", "throttle", "worker")
+COMMANDS: Final = ("run", "submit", "status", "export", "check", "throttle", "dead", "worker")
 """In the order in which a newcomer meets them."""
 
 
 class Group(click.Group):
     """Finds commands by their module, and turns the service's own errors into one clear line and exit code 1."""
 
+    def __init__(
+        self, *arguments: Any, package: str = __name__, names: Sequence[str] = COMMANDS, **options: Any
+    ) -> None:
+        """Each of `names` is a module of `package`."""
+        super().__init__(*arguments, **options)
+        self._package = package
+        self._names = names
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
-        return list(COMMANDS)
+        return list(self._names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click's signature
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._names:
             return None
-        found: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        found: click.Command = import_module(f"{self._package}.{cmd_name}").command
         return found
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -6,10 +6,10 @@ Pure, and safe with what a model can be made to write: endless numbers, NaN, one
 from __future__ import annotations
 
 import json
-import math
-from typing import Final, NoReturn
+from typing import Final
 
 from scraper.errors import Permanent
+from scraper.json_text import NotStrict, read_strict
 from scraper.models import Json, ParkReason
 from scraper.pipeline.schema import CompiledSchema
 
@@ -17,10 +17,6 @@ MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
 MAX_WHAT_CHARS: Final = 200
 MAX_DETAILED_DEPTH: Final = 8  # listing what is wrong takes 2 ** depth where a schema refers to itself twice
 MAX_REPAIRED_CHARS: Final = 32 * 1024
-
-
-class _Refused(ValueError):
-    """JSON that no repair makes right: two values for one key, a number that is none."""
 
 
 def parse(answer: str) -> Json:
@@ -31,9 +27,9 @@ def parse(answer: str) -> Json:
     """
     text = _unfenced(answer)
     try:
-        return _strict(text)
-    except _Refused as error:
-        raise _bad(str(error)) from error
+        return read_strict(text)
+    except NotStrict as error:
+        raise _bad(f"has {error}") from error
     except RecursionError as error:
         raise _bad("is nested too deeply") from error
     except ValueError as error:
@@ -70,28 +66,6 @@ def _unfenced(answer: str) -> str:
     return answer
 
 
-def _strict(text: str) -> Json:
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _Refused("has one key twice in an object")
-    return value
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise _Refused("has NaN or Infinity, which JSON does not know")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise _Refused("has a number beyond all bounds")
-    return number
-
-
 def _beyond_repair(text: str, error: ValueError) -> bool:
     """Whether mending would make something up: the text just ends, or goes on after its value."""
     if not isinstance(error, json.JSONDecodeError):
@@ -107,7 +81,7 @@ def _mended(text: str) -> Json:
 
     try:
         mended = json_repair.repair_json(text, skip_json_loads=True)
-        value = _strict(mended) if isinstance(mended, str) else None
+        value = read_strict(mended) if isinstance(mended, str) else None
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) and value else None

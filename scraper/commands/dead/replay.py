@@ -1,0 +1,108 @@
+"""`dead replay`: run parked tasks again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scraper.commands import read_settings
+from scraper.commands.dead.selecting import ids_or_all, selection
+from scraper.config import Settings
+from scraper.models import Json
+from scraper.ports import Selection
+from scraper.terminal_text import in_one_line
+
+if TYPE_CHECKING:
+    from scraper.replay import ReplayCounts
+
+
+@click.command("replay")
+@ids_or_all
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="schema=FILE|name, instructions=…, …")
+@click.option("--fetch", "fetch_again", is_flag=True, help="Fetch the page again, even where it is stored.")
+@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **chosen: Any) -> None:
+    """Put parked tasks into the queue again, under their own ids and with no attempt spent.
+
+    A page that is stored is not fetched again: a new prompt reads the same page. --set changes schema, instructions,
+    priority or expires_at on the way; an empty value takes the field away. A task that cannot be changed so stays
+    parked, with a line on stderr, and the exit code is 1.
+
+    \b
+    Examples:
+      scraper dead replay --reason schema_invalid --set schema=product-v2.json
+      scraper dead replay 4f1c0a7e --set instructions="the price without shipping"
+      scraper dead replay --reason page_gone --host shop.example --fetch
+    """
+    selected = selection(**chosen)
+    counts = asyncio.run(
+        replay_parked(
+            read_settings(),
+            selected,
+            changes=settings,
+            fetch_again=fetch_again,
+            refused=lambda task_id, why: click.echo(f"{in_one_line(task_id)}: {in_one_line(why)}", err=True),
+        )
+    )
+    missing = max(0, len(set(selected.task_ids)) - counts.replayed - counts.refused)
+    if as_json:
+        click.echo(json.dumps({**asdict(counts), "not_parked": missing}))
+    click.echo(
+        f"{counts.replayed} in the queue again, {counts.refused} refused"
+        + (f", {missing} of the named are not parked or wait already" if missing else ""),
+        err=True,
+    )
+    sys.exit(1 if counts.refused or missing else 0)
+
+
+async def replay_parked(
+    settings: Settings,
+    selected: Selection,
+    *,
+    changes: tuple[str, ...],
+    fetch_again: bool,
+    refused: Callable[[str, str], None],
+) -> ReplayCounts:
+    from scraper.app import open_broker, open_workbench, task_decoder
+    from scraper.observability.logs import log_events
+    from scraper.replay import replay
+
+    parsed = _parsed(changes, settings)
+    observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
+    async with open_workbench(settings) as workbench, open_broker(settings, observe=observe) as broker:
+        return await replay(
+            selected,
+            workbench=workbench,
+            broker=broker,
+            decode=task_decoder(settings),
+            changes=parsed,
+            fetch_again=fetch_again,
+            refused=refused,
+            observe=observe,
+        )
+
+
+def _parsed(changes: tuple[str, ...], settings: Settings) -> Mapping[str, Json]:
+    """Field → value, None for an empty one; the schema is read and checked now, once for all tasks."""
+    from scraper.pipeline.schema import compile_schema
+    from scraper.replay import CHANGEABLE
+    from scraper.schema_source import load_schema
+    from scraper.schemas import named_schema
+
+    found: dict[str, Json] = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals or field not in CHANGEABLE:
+            raise click.UsageError(f"--set {change}: give FIELD=VALUE with one of {', '.join(CHANGEABLE)}")
+        found[field] = value or None
+    if (schema := found.get("schema")) is not None:
+        by_name = partial(named_schema, folder=settings.schemas_dir)
+        found["schema"] = dict(load_schema(schema, named_schema=by_name, check_schema=compile_schema))
+    return found
