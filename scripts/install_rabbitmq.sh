@@ -6,6 +6,7 @@
 # Does nothing where a server is found: named in RABBITMQ_SERVER, in /usr/lib/rabbitmq, or on the PATH. Otherwise it
 # asks the system's package manager, as root or with a sudo that wants no password. Exit 1 says what to install.
 set -eu
+. "$(dirname "$0")/packages.sh"
 
 oldest=3.10 # the first that dead-letters without losing messages
 
@@ -33,8 +34,7 @@ install_with() {
     case $1 in
     apt-get)
         without_starting_services
-        DEBIAN_FRONTEND=noninteractive as_root apt-get update -q
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends rabbitmq-server
+        apt_install rabbitmq-server
         ;;
     dnf) as_root dnf install -q -y rabbitmq-server ;;
     brew) brew install --quiet rabbitmq ;;
@@ -58,31 +58,6 @@ restore_policy() {
     if [ -e $policy.kept ]; then
         as_root mv $policy.kept $policy
     fi
-}
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-
-may_be_root() {
-    [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
-}
-
-package_manager() {
-    for manager in apt-get dnf; do
-        if command -v $manager >/dev/null && may_be_root; then
-            echo $manager
-            return
-        fi
-    done
-    if command -v brew >/dev/null && [ "$(id -u)" != 0 ]; then # brew refuses root
-        echo brew
-    fi
-}
-
-fail() {
-    printf '%s\n' "$@" >&2
-    exit 1
 }
 
 server=$(find_server)
