@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scraper.config import Settings, sqlite_path, surprises
+from scraper.config import Settings, sqlite_path
 from scraper.credentials import without_credentials
-from scraper.errors import Unavailable
-from scraper.events import Event, Observe, SettingWarning, WorkerStarted, WorkerStopped
+from scraper.events import Event, Observe, TaskStep, WorkerStarted, WorkerStopped
 from scraper.lifeline import Stop, lifeline
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
-from scraper.patience import until_available
 from scraper.ports import Broker, Store, Workbench
+from scraper.trace import OnStep
 from scraper.worker import Limits, Worker
 
 if TYPE_CHECKING:
     from scraper.llm_client import LLMClient
-    from scraper.observability.panel import Panel
-    from scraper.observability.progress import Progress, Report
     from scraper.pipeline import PagePipeline
     from scraper.throttle.seam import Throttle
     from scraper.throttle.shared_limiter import SharedRateLimiter
@@ -188,8 +184,13 @@ async def _open_worker(settings: Settings, stack: AsyncExitStack, *, observe: Ob
         consumers=settings.concurrent_consumers_per_worker,
         limits=_limits(settings),
         render_result=_result_line if settings.results_queue else None,
+        on_step=_step_lines(observe) if settings.log_level == "debug" else None,
         observe=observe,
     )
+
+
+def _step_lines(observe: Observe) -> OnStep:
+    return lambda phase, began, ended: observe(TaskStep(phase, round(ended - began, 4)))
 
 
 async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:
@@ -197,9 +198,9 @@ async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:
     task = asyncio.create_task(opening)
     stopped = asyncio.create_task(stop.drain.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    await _ended(stopped)
+    await ended(stopped)
     if not task.done():
-        await _ended(task)
+        await ended(task)
     return None if task.cancelled() else task.result()
 
 
@@ -228,108 +229,7 @@ def _started(settings: Settings) -> WorkerStarted:
     )
 
 
-async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[bool, str]:
-    """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
-
-    Returns whether the workers could work at all, and the run in one line. Where there is no terminal for a panel,
-    `say` gets a line on how far it has come every now and then.
-    """
-    from scraper.observability.progress import Progress, summary
-    from scraper.supervisor import Supervisor
-    from scraper.throttle.coordinator import Coordinator
-
-    stop = Stop()
-    stop.on_signals(signal.SIGINT, signal.SIGTERM)
-    log = log_events(level=settings.log_level, style=settings.log_format)
-    hosted = Tally()  # the shared throttle tells its state to whoever hosts it
-
-    def observe(event: Event) -> None:
-        hosted.add(event)
-        log(event)
-
-    for setting, message in surprises(settings):
-        observe(SettingWarning(setting, message))
-    progress = Progress(hosted)
-    with _panel(until_empty=until_empty) as panel:
-        supervisor = Supervisor(
-            [sys.executable, "-m", "scraper.main", "worker"],
-            workers=settings.workers,
-            drain_seconds=settings.drain_seconds,
-            observe=observe,
-            on_status=partial(_take_status, progress),
-            on_log=panel.log if panel else None,
-            environment=_PANEL_ENVIRONMENT if panel else None,
-        )
-        async with AsyncExitStack() as stack:
-            # this process has nothing else to do, so it is the best home of the throttle; workers only ask
-            host = Coordinator(settings.vllm_base_url, run_dir=settings.run_dir, observe=observe)
-            await stack.enter_async_context(host)
-            if until_empty:
-                show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say)
-                watch = asyncio.create_task(_watch(settings, progress, stop, show=show, observe=observe))
-                stack.push_async_callback(_ended, watch)
-            await supervisor.run(stop)
-    return not supervisor.refused, summary(progress.total())
-
-
-PLAIN_LINE_SECONDS = 10.0
-READING_SECONDS = 1.0
-_PANEL_ENVIRONMENT = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "warning"}
-"""Under a live panel only what goes wrong is worth a line."""
-
-
-def _panel(*, until_empty: bool) -> AbstractContextManager[Panel | None]:
-    if not until_empty or not sys.stderr.isatty():
-        return nullcontext()
-    from scraper.observability.panel import Panel
-
-    return Panel("scraper")
-
-
-async def _watch(
-    settings: Settings, progress: Progress, stop: Stop, *, show: Callable[[Report], None], observe: Observe
-) -> None:
-    """Look every second how far the run has come, and end it when nothing is left."""
-    clock = asyncio.get_running_loop().time
-    async with AsyncExitStack() as stack:
-
-        async def opened() -> Broker:
-            return await stack.enter_async_context(open_broker(settings, observe=observe))
-
-        broker = await until_available("broker", opened, observe=observe)
-        while True:
-            await asyncio.sleep(READING_SECONDS)
-            with suppress(Unavailable):  # the workers say that the broker is away; counting can wait
-                depth = await broker.depth()
-                queued = depth.tasks + depth.waiting + depth.parked
-                report, over = progress.read(
-                    queued=queued, in_hand=depth.in_hand or 0, workers=settings.workers, now=clock()
-                )
-                show(report)
-                if over:
-                    stop.drain.set()
-                    return
-
-
-def _take_status(progress: Progress, worker: int, line: bytes) -> None:
-    with suppress(ValueError, KeyError):  # a line cut off by the death of its worker
-        progress.worker_says(worker, Tally.from_line(line))
-
-
-def _every(seconds: float, say: Callable[[str], None]) -> Callable[[Report], None]:
-    clock = asyncio.get_running_loop().time
-    due = clock() + seconds
-
-    def show(report: Report) -> None:
-        nonlocal due
-        if clock() >= due:
-            due = clock() + seconds
-            say(str(report))
-
-    return show
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
+async def ended(task: asyncio.Task[Any]) -> None:
     """Cancel `task` unless it has ended; its error, if it met one, is the run's."""
     task.cancel()
     with suppress(asyncio.CancelledError):

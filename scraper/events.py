@@ -240,6 +240,35 @@ class LibraryLog(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LogLinesDropped(Event):
+    """Whoever reads this log was so slow that lines were left out; the work went on."""
+
+    name: ClassVar[str] = "log_lines_dropped"
+    level: ClassVar[Level] = "warning"
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth(Event):
+    """How many tasks are left. Said every ten seconds by a supervisor, if it has changed."""
+
+    name: ClassVar[str] = "queue_depth"
+    ready: int
+    waiting: int  # for a host's turn, a retry or the model server
+    in_hand: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStep(Event):
+    """One step of a task has ended."""
+
+    name: ClassVar[str] = "task_step"
+    level: ClassVar[Level] = "debug"
+    phase: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFault(Event):
     """A bug met a task: the task gets another attempt, and this says where to look."""
 

@@ -24,7 +24,7 @@ from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
 from scraper.rows import body_id, done_row, parked_row
 from scraper.settle import seen_before, settle
-from scraper.trace import Trace
+from scraper.trace import OnStep, Trace
 from scraper.trail import extended
 
 T = TypeVar("T")
@@ -82,15 +82,20 @@ class Worker:
         consumers: int = 3,
         limits: Limits = Limits(),
         render_result: Callable[[Result], bytes] | None = None,
+        on_step: OnStep | None = None,
         observe: Observe,
     ) -> None:
-        """With `render_result`, each done result is also published to the results queue."""
+        """With `render_result`, each done result is also published to the results queue.
+
+        `on_step` is told each step of a task when it has ended.
+        """
         self._pipeline = pipeline
         self._broker = broker
         self._store = store
         self._consumers = consumers
         self._limits = limits
         self._render_result = render_result
+        self._on_step = on_step
         self._observe = observe
         self._jobs: dict[str, _Job] = {}
         self._receiving: set[asyncio.Task[None]] = set()
@@ -156,7 +161,7 @@ class Worker:
                 self.in_hand -= 1
 
     async def _handle(self, delivery: Delivery) -> None:
-        message, trace = delivery.message, Trace(clock=asyncio.get_running_loop().time)
+        message, trace = delivery.message, self._trace()
         try:
             task = self._pipeline.decode(message.body)
         except Permanent as error:
@@ -254,7 +259,7 @@ class Worker:
 
     async def _keep_dead_letter(self, delivery: Delivery) -> None:
         """Park what the broker gave up delivering, unless its task was done after all."""
-        message, trace = delivery.message, Trace(clock=asyncio.get_running_loop().time)
+        message, trace = delivery.message, self._trace()
         park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
         try:
             task = self._pipeline.decode(message.body)
@@ -269,12 +274,17 @@ class Worker:
         await self._settle(delivery, row_id, Done() if seen == "stored" else park, trace)
 
     async def _settle(self, delivery: Delivery, task_id: str, outcome: Outcome, trace: Trace) -> None:
+        trace.enter("store")
+        label = _LABELS[type(outcome)]
         try:
             await until_available("broker", lambda: _move(delivery, outcome), observe=self._observe)
         except DeliveryLost:
-            self._observe(_story(task_id, "lost", outcome, delivery, trace))
-        else:
-            self._observe(_story(task_id, _LABELS[type(outcome)], outcome, delivery, trace))
+            label = "lost"
+        trace.end()
+        self._observe(_story(task_id, label, outcome, delivery, trace))
+
+    def _trace(self) -> Trace:
+        return Trace(clock=asyncio.get_running_loop().time, on_step=self._on_step)
 
     async def _with_store(self, operation: Callable[[], Awaitable[T]]) -> T:
         return await until_available("store", operation, observe=self._observe)

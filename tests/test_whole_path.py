@@ -303,3 +303,38 @@ async def test_commands_that_read_say_so_where_there_is_nothing_to_read(tmp_path
         refused = await said(nothing, command, code=1)
         assert "there is no database" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+async def test_where_a_tasks_time_went_adds_up_to_its_total(service, site, model):
+    """Pages that take every way: good, flaky, parked, retried; at a pace and with slots that make them wait."""
+    service.environment |= {
+        "VLLM_REQUESTS_PER_MINUTE": "600",
+        "VLLM_BASE_BACKOFF": "0.05",
+        "FETCH_DELAY": "0.02",
+        "WORKERS": "2",
+    }
+    model.faults.add(parse_faults("500=3x")[0])
+    pages = [f"/product/{number}" for number in range(1, 61)]
+    await submit(service, *map(site.url, [*pages, *TROUBLE, "/slow?seconds=0.5"]))
+    with service.running("--until-empty") as process:
+        code, log = await ended(process)
+    assert code == 0, log
+    stories = [
+        event
+        for event in map(json.loads, filter(lambda line: line.startswith("{"), log.splitlines()))
+        if event["event"] == "task_settled"
+    ]
+    assert len({story["task_id"] for story in stories}) == len(pages) + len(TROUBLE) + 1
+    for story in stories:
+        assert sum(story["timings"].values()) == pytest.approx(story["total_s"], rel=0.02, abs=0.002), story
+        assert min(story["timings"].values()) >= 0, story
+    phases = {phase for story in stories for phase in story["timings"]}
+    assert {"fetch", "clean", "wait_rate", "backoff", "first_token", "generate", "validate", "store"} <= phases
+    rows = await asyncio.to_thread(service.results)
+    kept = {row["task_id"]: row["timings"] for row in rows if row["status"] == "done"}
+    logged = {story["task_id"]: story["timings"] for story in stories if story["outcome"] == "done"}
+    assert {
+        name: {phase: spent for phase, spent in phases.items() if phase != "store"} for name, phases in kept.items()
+    } == {
+        name: {phase: spent for phase, spent in phases.items() if phase != "store"} for name, phases in logged.items()
+    }

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from scraper.commands import read_settings
+from scraper.config import Settings, surprises
+from scraper.errors import Misconfigured
+from scraper.events import Event, Observe, SettingWarning
+from scraper.lifeline import Stop
+
+if TYPE_CHECKING:
+    from scraper.observability.panel import Panel
+    from scraper.observability.picture import Picture
+    from scraper.observability.progress import UntilEmpty
+    from scraper.observability.view import View
 
 
 @click.command("run")
@@ -22,11 +38,139 @@ def command(*, until_empty: bool) -> None:
     Example:
       WORKERS=2 python -m scraper.main run --until-empty
     """
-    from scraper.app import supervise
-
-    worked, summary = asyncio.run(
-        supervise(read_settings(), until_empty=until_empty, say=partial(click.echo, err=True))
-    )
+    worked, summary = asyncio.run(supervise(read_settings(), until_empty=until_empty, say=_say))
     if until_empty and worked:
-        click.echo(summary, err=True)
+        _say(summary)
     sys.exit(0 if worked else 1)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # nobody reads stderr any more: that ends no run
+        click.echo(line, err=True)
+
+
+async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[bool, str]:
+    """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
+
+    Returns whether the workers could work at all, and the run in one line. Where there is no terminal for a panel,
+    `say` gets a line on how far it has come every now and then.
+    """
+    from scraper.app import ended
+    from scraper.observability.picture import Picture
+    from scraper.observability.progress import UntilEmpty, summary
+    from scraper.observability.told import telling
+    from scraper.observability.watching import watch_throttle
+    from scraper.supervisor import Supervisor
+    from scraper.throttle import operations
+    from scraper.throttle.coordinator import Coordinator
+
+    stop = Stop()
+    stop.on_signals(signal.SIGINT, signal.SIGTERM)
+    endpoint, run_dir = settings.vllm_base_url, settings.run_dir
+    picture, ending = Picture(), UntilEmpty(workers=settings.workers) if until_empty else None
+    with _panel(until_empty=until_empty) as panel:
+        log = _log(settings, panel)
+
+        def observe(event: Event) -> None:
+            picture.hear(event, at=time.time(), pid=os.getpid())
+            log(event)
+
+        for setting, message in surprises(settings):
+            observe(SettingWarning(setting, message))
+        supervisor = Supervisor(
+            [sys.executable, "-m", "scraper.main", "worker"],
+            workers=settings.workers,
+            drain_seconds=settings.drain_seconds,
+            observe=observe,
+            on_status=partial(_take_status, picture, ending),
+            on_log=panel.log if panel else None,
+            environment=_PANEL_ENVIRONMENT if panel else None,
+        )
+        show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say) if until_empty else _nothing
+        async with AsyncExitStack() as stack:
+            # this process has nothing else to do, so it is the best home of the throttle; workers only ask
+            await stack.enter_async_context(Coordinator(endpoint, run_dir=run_dir, observe=observe))
+            await stack.enter_async_context(telling(endpoint, run_dir, picture.plain, observe=observe))
+            for watching in (
+                watch_throttle(picture, partial(operations.show, endpoint, run_dir), show=show),
+                watch(settings, picture, stop, ending=ending, observe=observe),
+            ):
+                stack.push_async_callback(ended, asyncio.create_task(watching))
+            await supervisor.run(stop)
+    return not supervisor.refused, summary(picture.total())
+
+
+PLAIN_LINE_SECONDS = 10.0
+READING_SECONDS = 1.0
+QUEUE_SECONDS = 5.0
+"""How often the queue is looked at while nobody waits for its end."""
+_PANEL_ENVIRONMENT = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "warning"}
+"""Under a live panel only what goes wrong is worth a line."""
+
+
+async def watch(
+    settings: Settings, picture: Picture, stop: Stop, *, ending: UntilEmpty | None, observe: Observe
+) -> None:
+    """Look regularly how many tasks are left; with `ending`, end the run when nothing is."""
+    from scraper import app
+    from scraper.observability.watching import watch_queue
+
+    clock = asyncio.get_running_loop().time
+    try:
+        await watch_queue(
+            picture,
+            lambda: app.open_broker(settings, observe=observe),
+            seconds=QUEUE_SECONDS if ending is None else READING_SECONDS,
+            over=lambda left: ending is not None and ending.over(left=left, now=clock()),
+            observe=observe,
+        )
+    except Misconfigured:
+        if ending is not None:
+            raise
+        return  # the workers say it, and end the run
+    stop.drain.set()
+
+
+def _panel(*, until_empty: bool) -> AbstractContextManager[Panel | None]:
+    if not until_empty or not sys.stderr.isatty():
+        return nullcontext()
+    from scraper.observability.panel import Panel
+
+    return Panel("scraper")
+
+
+def _log(settings: Settings, panel: Panel | None) -> Observe:
+    """The supervisor's own lines: above the panel where there is one, like its workers'."""
+    from scraper.observability.logs import log_events
+
+    if panel is None:
+        return log_events(level=settings.log_level, style=settings.log_format)
+    return log_events(level="warning", style="pretty", stream=panel.log_stream())
+
+
+def _nothing(_: View) -> None:
+    """Nobody looks."""
+
+
+def _take_status(picture: Picture, ending: UntilEmpty | None, worker: int, line: bytes) -> None:
+    from scraper.observability.tally import Tally
+
+    with suppress(ValueError):  # a line cut off by the death of its worker
+        picture.worker_says(worker, Tally.from_line(line), at=time.time())
+        if ending is not None:
+            ending.worker_said(worker)
+
+
+def _every(seconds: float, say: Callable[[str], None]) -> Callable[[View], None]:
+    from scraper.observability.view import plain_line
+
+    clock = asyncio.get_running_loop().time
+    due = clock() + seconds
+
+    def show(view: View) -> None:
+        nonlocal due
+        if clock() >= due:
+            due = clock() + seconds
+            say(plain_line(view))
+
+    return show

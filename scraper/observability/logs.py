@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
 from typing import IO, Any, Literal
 
 import structlog
 
 from scraper.credentials import without_credentials
-from scraper.events import Event, Level, LibraryLog, Observe, current_task
+from scraper.events import Event, Level, LibraryLog, LogLinesDropped, Observe, current_task
+from scraper.observability.patient_stream import PatientStream
 
 _LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_LIBRARY_MESSAGE = 300
@@ -28,11 +28,13 @@ def log_events(
     """
     stream = stream or sys.stderr
     pretty = style == "pretty" or (style == "auto" and stream.isatty())
+    colors = stream.isatty() and not os.environ.get("NO_COLOR")
+    patient = PatientStream(stream, dropped=lambda count: observe(LogLinesDropped(count)))
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(_PatientStream(stream)),  # type: ignore[arg-type]  # needs only write and flush
+        structlog.WriteLogger(patient),  # type: ignore[arg-type]  # needs only write and flush
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+            structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
             if pretty
             else structlog.processors.JSONRenderer(_line),
         ],
@@ -71,21 +73,6 @@ def _field_names(kind: type[Event]) -> tuple[str, ...]:
 
 
 _FIELD_NAMES: dict[type[Event], tuple[str, ...]] = {}
-
-
-class _PatientStream:
-    """A log is never worth a task: a line that cannot be written, to a closed pipe or a full disk, is left out."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
 
 
 def _take_library_warnings(observe: Observe) -> None:

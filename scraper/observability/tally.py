@@ -1,82 +1,224 @@
-"""A running sum of what happened: what a status line, the progress panel and the last words of a run are made of."""
+"""A running sum of what happened: what log monitor, panel, metrics and status page are all made of.
+
+A worker adds up its own events and tells the sum to its supervisor twice a second; sums of several workers add up to
+one, and the difference of two sums of one worker is what happened in between. However long the run, it is a few
+hundred numbers.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
-from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, EndpointMisconfigured, Event, TaskSettled
+from scraper.events import (
+    Back,
+    CircuitClosed,
+    CircuitHalfOpen,
+    CircuitOpened,
+    EndpointMisconfigured,
+    EndpointPaused,
+    Event,
+    LlmFailed,
+    LlmRequest,
+    LlmRetry,
+    LlmSuccess,
+    RateLimitWaiting,
+    TaskFault,
+    TaskReceived,
+    TaskSettled,
+    ThrottleDegraded,
+    WaitingFor,
+    WorkerRestarted,
+    WorkerStarted,
+    WorkerStopped,
+)
+from scraper.observability.histogram import Histogram
 
-LIMITS: Mapping[str, str] = {
-    "wait_rate": "the pace, VLLM_REQUESTS_PER_MINUTE",
-    "wait_slot": "the slots, VLLM_MAX_CONCURRENT",
-    "wait_circuit": "the open circuit: the model server does not answer",
-    "server_pause": "a pause that the model server asked for",
-    "backoff": "retries of failed model calls",
-    "first_token": "the model's queue and its reading of prompts",
-    "generate": "the model's writing",
-    "host_delay": "politeness to the sites, FETCH_DELAY",
-    "fetch": "the sites' speed",
-    "clean": "the CPU",
-    "validate": "the CPU",
-    "store": "the results database",
-}
-"""Phase of a task → what it means for the owner when most of the time goes there."""
+_COUNTERS = ("outcomes", "reasons", "seconds", "counts", "waits")
+_HISTOGRAMS = ("latency", "first_token")
+THROTTLE = "throttle"
 
 
 class Tally:
-    """Counts of settlements and seconds by phase since the start; a few dozen numbers, however long the run."""
+    """Sums since the start, and the present state of whoever they are of."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()  # of parked tasks
+        self.seconds: Counter[str] = Counter()  # by phase of a task
+        self.counts: Counter[str] = Counter()  # attempts, answers, retries, failed_calls, tokens …
+        self.waits: Counter[str] = Counter()  # told waits for a turn, by reason
+        self.latency = Histogram()  # of answered attempts
+        self.first_token = Histogram()
+        # the present state: not summed up
         self.in_hand = 0
         self.circuit = "closed"
+        self.wrong = ""  # a wrong setting, in words
+        self.away: dict[str, str] = {}  # dependency → why it does not answer
+        self.limits: tuple[int, float] | None = None  # max_concurrent and requests_per_minute of the settings
 
     def add(self, event: Event) -> None:
-        match event:
-            case TaskSettled():
-                self.outcomes[event.outcome] += 1
-                if event.outcome == "park":
-                    self.reasons[event.reason] += 1
-                self.seconds.update({phase: seconds for phase, seconds in event.timings.items() if phase != "total"})
-            case CircuitOpened():
-                self.circuit = "the open circuit: the model server fails"
-            case CircuitHalfOpen():
-                self.circuit = "the half-open circuit: one request tries whether the model server works again"
-            case CircuitClosed():
-                self.circuit = "closed"
-            case EndpointMisconfigured():
-                self.circuit = f"a wrong setting: {event.setting}; {event.advice}"
+        take = _TAKE.get(type(event))
+        if take is not None:
+            take(self, event)
 
     def merge(self, other: Tally) -> None:
-        """Take the counts of `other` along; its present state is not."""
-        self.outcomes += other.outcomes
-        self.reasons += other.reasons
-        self.seconds += other.seconds
+        """Take the sums of `other` along; its present state is not."""
+        for name in _COUNTERS:
+            getattr(self, name).update(getattr(other, name))
+        for name in _HISTOGRAMS:
+            getattr(self, name).merge(getattr(other, name))
 
-    def limited_by(self) -> str:
-        """What most of the tasks' time went to, in the owner's words."""
-        if self.circuit != "closed":
-            return self.circuit
-        if not self.seconds:
-            return "nothing yet"
-        phase, seconds = self.seconds.most_common(1)[0]
-        return f"{LIMITS.get(phase, phase)} ({seconds / self.seconds.total():.0%} of the time)"
+    def since(self, before: Tally) -> Tally:
+        """What came after `before`, an earlier state of the same."""
+        new = Tally()
+        for name in _COUNTERS:
+            setattr(new, name, getattr(self, name) - getattr(before, name))
+        for name in _HISTOGRAMS:
+            setattr(new, name, getattr(self, name).since(getattr(before, name)))
+        return new
+
+    def is_before(self, later: Tally) -> bool:
+        """Whether `later` can be a later state of the same worker: nothing of it is less."""
+        return all(later.counts[name] >= count for name, count in self.counts.items()) and all(
+            later.outcomes[name] >= count for name, count in self.outcomes.items()
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return vars(self) | {name: getattr(self, name).plain() for name in _HISTOGRAMS}
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """What `plain` gave. Raises ValueError, TypeError or KeyError for anything else."""
+        tally = cls()
+        for name in _COUNTERS:
+            getattr(tally, name).update({str(key): _number(count) for key, count in fields[name].items()})
+        for name in _HISTOGRAMS:
+            setattr(tally, name, Histogram.of(fields[name]))
+        tally.in_hand = int(fields["in_hand"])
+        tally.circuit, tally.wrong = _text(fields["circuit"]), _text(fields["wrong"])
+        tally.away = {what: _text(why) for what, why in fields["away"].items()}
+        limits = fields["limits"]
+        tally.limits = None if limits is None else (int(limits[0]), float(limits[1]))
+        return tally
 
     def to_line(self) -> bytes:
         """One line for the pipe to the supervisor."""
-        return json.dumps(vars(self)).encode() + b"\n"
+        return json.dumps(self.plain()).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> Tally:
+    def from_line(cls, line: bytes) -> Self:
         """What `to_line` wrote; raises ValueError for anything else."""
-        fields: dict[str, Any] = json.loads(line)
-        tally = cls()
-        for name in ("outcomes", "reasons", "seconds"):
-            getattr(tally, name).update(fields[name])
-        tally.in_hand, tally.circuit = int(fields["in_hand"]), str(fields["circuit"])
-        return tally
+        try:
+            return cls.of(json.loads(line))
+        except (TypeError, KeyError, AttributeError, IndexError) as error:
+            raise ValueError("not a tally") from error
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError("not a number")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError("no text")
+
+
+# --- what an event adds ----------------------------------------------------------------------------------------------
+
+
+def _settled(tally: Tally, event: TaskSettled) -> None:
+    tally.outcomes[event.outcome] += 1
+    if event.outcome == "park":
+        tally.reasons[event.reason] += 1
+    for phase, seconds in event.timings.items():
+        if phase != "total":
+            tally.seconds[phase] += seconds  # type: ignore[assignment]  # a Counter sums floats as well
+
+
+def _answered(tally: Tally, event: LlmSuccess) -> None:
+    tally.counts["answers"] += 1
+    tally.counts["prompt_tokens"] += event.prompt_tokens
+    tally.counts["completion_tokens"] += event.completion_tokens
+    tally.counts["cached_tokens"] += event.cached_tokens
+    tally.latency.add(event.seconds)
+    tally.first_token.add(event.first_token_s)
+
+
+def _waiting(tally: Tally, event: RateLimitWaiting) -> None:
+    tally.waits[event.reason] += 1
+
+
+def _opened(tally: Tally, _: CircuitOpened) -> None:
+    tally.counts["circuit_opened"] += 1
+    tally.circuit = "open"
+
+
+def _half_opened(tally: Tally, _: CircuitHalfOpen) -> None:
+    tally.circuit = "half_open"
+
+
+def _closed(tally: Tally, _: CircuitClosed) -> None:
+    tally.circuit, tally.wrong = "closed", ""
+
+
+def _misconfigured(tally: Tally, event: EndpointMisconfigured) -> None:
+    tally.wrong = f"{event.setting}; {event.advice}"
+
+
+def _first_request(tally: Tally, _: LlmRequest) -> None:
+    tally.counts["attempts"] += 1
+    tally.wrong = ""  # whoever may send has found the settings right
+
+
+def _away(tally: Tally, event: WaitingFor) -> None:
+    tally.away[event.what] = event.error
+
+
+def _degraded(tally: Tally, event: ThrottleDegraded) -> None:
+    tally.away[THROTTLE] = f"process {event.pid}: {event.error}"
+
+
+def _back(tally: Tally, event: Back) -> None:
+    what = THROTTLE if event.what.startswith(THROTTLE) else event.what
+    tally.away.pop(what, None)
+
+
+def _started(tally: Tally, event: WorkerStarted) -> None:
+    tally.limits = event.max_concurrent, event.requests_per_minute
+
+
+def _counting(name: str) -> Callable[[Tally, Any], None]:
+    def count(tally: Tally, _: Event) -> None:
+        tally.counts[name] += 1
+
+    return count
+
+
+_TAKE: dict[type[Event], Callable[[Tally, Any], None]] = {
+    TaskReceived: _counting("received"),
+    TaskSettled: _settled,
+    TaskFault: _counting("faults"),
+    LlmRequest: _first_request,
+    LlmSuccess: _answered,
+    LlmRetry: _counting("retries"),
+    LlmFailed: _counting("failed_calls"),
+    RateLimitWaiting: _waiting,
+    CircuitOpened: _opened,
+    CircuitHalfOpen: _half_opened,
+    CircuitClosed: _closed,
+    EndpointPaused: _counting("pauses"),
+    EndpointMisconfigured: _misconfigured,
+    WaitingFor: _away,
+    ThrottleDegraded: _degraded,
+    Back: _back,
+    WorkerStarted: _started,
+    WorkerStopped: _counting("stopped"),
+    WorkerRestarted: _counting("restarts"),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scraper.observability.progress import duration
+from scraper.observability.view import duration
 
 Status = Mapping[str, Any]
 

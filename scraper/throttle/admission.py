@@ -36,6 +36,7 @@ from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.endpoint_pause import EndpointPause
 from scraper.throttle.nanoseconds import bounded_ns, ns, to_seconds
 from scraper.throttle.pacer import Pacer
+from scraper.throttle.starts import Starts
 from scraper.throttle.turn import Grant, Lease, OutOf, Refusal, Standing, Turn
 from scraper.throttle.verdict import Effect, Verdict
 from scraper.throttle.waiting_line import Waiter, WaitingLine
@@ -60,6 +61,8 @@ class Admission:
         self.pacer = Pacer(requests_per_minute)
         self.limit = _checked(max_concurrent)
         self.last_success: int | None = None
+        self.starts = Starts()  # since this host began; not in the snapshot
+        self.probes = 0
         self._line = WaitingLine()
         self._leases: dict[int, Lease] = {}
         self._blocked = BlockedTime()
@@ -123,6 +126,7 @@ class Admission:
         ending = verdict.ending
         if not ending.was_sent:
             self.pacer.refund(held.at)
+            self.starts.forget(to_seconds(held.at))
         if ending.effect is Effect.SUCCESS:
             self.last_success = now
             self._learn_duration(to_seconds(now - held.at))
@@ -139,6 +143,8 @@ class Admission:
         if held is None or not (held.probe or held.check):
             return
         self.pacer.postpone(held.at, to=now)
+        self.starts.forget(to_seconds(held.at))
+        self._note_start(now)
         held.at = now
         if held.probe and held.generation == self.breaker.generation:
             self.breaker.postpone_probe(until=now + held.attempt_ns + ns(PROBE_GRACE_SECONDS))
@@ -326,6 +332,8 @@ class Admission:
         probe = self.breaker.permit(now, probe_seconds=to_seconds(waiter.attempt_ns) + PROBE_GRACE_SECONDS)
         check = self._pause.taken_by(lease)
         self.pacer.take(now)
+        self._note_start(now)
+        self.probes += probe
         generation = self.breaker.generation
         self._leases[lease] = Lease(
             waiter.ticket, waiter.place, now, generation, probe, check, waiter.attempt_ns, waiter.owner
@@ -341,6 +349,9 @@ class Admission:
             check=check,
             waited=self._blocked.since(waiter.mark),
         )
+
+    def _note_start(self, now: int) -> None:
+        self.starts.add(to_seconds(now), interval=to_seconds(self.pacer.interval))
 
     def _refuse(self, waiter: Waiter, now: int, *, out_of: OutOf) -> None:
         self._line.leave(waiter.ticket)

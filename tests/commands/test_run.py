@@ -1,4 +1,4 @@
-"""What the composition root does where something is away."""
+"""What a run does where something is away."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -6,12 +6,21 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scraper import app
+from scraper.commands.run import watch
 from scraper.config import Settings
 from scraper.errors import Unavailable
 from scraper.lifeline import Stop
-from scraper.observability.progress import Progress
-from scraper.observability.tally import Tally
+from scraper.observability.picture import Picture
+from scraper.observability.progress import UntilEmpty
 from scraper.ports import Depth
+
+
+class Always(UntilEmpty):
+    """Its workers never fail to speak."""
+
+    def over(self, *, left, now):
+        self.worker_said(0)
+        return super().over(left=left, now=now)
 
 
 class Empty:
@@ -30,12 +39,9 @@ async def test_a_run_until_empty_ends_although_the_queue_could_not_be_opened_at_
         yield Empty()
 
     monkeypatch.setattr(app, "open_broker", open_broker)
-    progress, stop, seen = Progress(), Stop(), []
-
-    def show(report):
-        progress.worker_says(0, Tally())
-
+    picture, stop, seen = Picture(), Stop(), []
     async with asyncio.timeout(60):
-        await app._watch(Settings(_env_file=None), progress, stop, show=show, observe=seen.append)
+        await watch(Settings(_env_file=None), picture, stop, ending=Always(workers=1), observe=seen.append)
     assert stop.drain.is_set()
-    assert [event.name for event in seen] == ["waiting_for", "back"]
+    assert picture.view(0.0).left == 0
+    assert [event.name for event in seen] == ["waiting_for", "back", "queue_depth"]

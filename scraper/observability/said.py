@@ -1,0 +1,79 @@
+"""Events in a few words each, for a list of the last ones. Whatever happens for every task is left out."""
+
+from __future__ import annotations
+
+from scraper.events import (
+    Back,
+    CircuitClosed,
+    CircuitHalfOpen,
+    CircuitOpened,
+    EndpointMisconfigured,
+    EndpointPaused,
+    Event,
+    LeaseReaped,
+    LibraryLog,
+    LlmFailed,
+    LlmRetry,
+    SettingWarning,
+    TaskFault,
+    TaskSettled,
+    ThrottleDegraded,
+    ThrottleHosted,
+    ThrottleLimitsDiffer,
+    ThrottleScopeExceeded,
+    WaitingFor,
+    WorkerRestarted,
+    WorkerStarted,
+    WorkerStopped,
+)
+
+
+def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of what is said, read from top to bottom
+    """One line without the event's name; None for what is not worth one."""
+    match event:
+        case TaskSettled(outcome="park"):
+            return f"{event.task_id}: parked, {event.reason}"
+        case TaskSettled(outcome="retry" | "hold" | "lost"):
+            return f"{event.task_id}: {event.outcome}, {event.reason}"
+        case LlmRetry():
+            return f"attempt {event.attempt}: {event.error}; again in {event.backoff_s:.1f} s"
+        case LlmFailed():
+            return f"after {event.attempts} attempts: {event.error}" + (" (an outage)" if event.outage else "")
+        case CircuitOpened():
+            return f"{event.failures} failures in a row; next try in {event.retry_in_s:.0f} s"
+        case CircuitHalfOpen():
+            return "one request tries whether the model server works again"
+        case CircuitClosed():
+            return f"well again after {event.open_s:.0f} s"
+        case EndpointPaused():
+            return f"for {event.seconds:.0f} s: {event.reason}"
+        case EndpointMisconfigured():
+            return f"{event.setting}: {event.advice}"
+        case ThrottleHosted():
+            return f"by process {event.pid}, after {event.before}"
+        case ThrottleDegraded():
+            return f"process {event.pid} does not answer since {event.since_s:.0f} s: {event.error}"
+        case ThrottleLimitsDiffer():
+            return f"process {event.pid} {event.limits}, {event.other_pid} {event.other_limits}; {event.in_force}"
+        case ThrottleScopeExceeded():
+            return f"{event.consumers} consumers take from the queue, {event.known} are known"
+        case LeaseReaped():
+            return f"process {event.pid} held a slot for {event.held_s:.0f} s"
+        case WaitingFor():
+            return f"the {event.what}: {event.error}"
+        case Back():
+            return f"the {event.what}, after {event.after_s:.0f} s"
+        case LibraryLog():
+            return f"{event.library}: {event.message}"
+        case TaskFault():
+            return f"{event.error} in {event.where}"
+        case SettingWarning():
+            return f"{event.setting}: {event.message}"
+        case WorkerStarted():
+            return f"{event.consumers} consumers, {event.max_concurrent} slots, {event.requests_per_minute:g} a minute"
+        case WorkerStopped():
+            return f"{event.reason}: {event.done} done, {event.parked} parked"
+        case WorkerRestarted():
+            return f"worker {event.worker} ended with {event.exit_code}; again in {event.restart_in_s:.0f} s"
+        case _:
+            return None

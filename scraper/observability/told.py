@@ -1,0 +1,89 @@
+"""How processes of this host learn what a supervisor knows: a Unix socket in RUN_DIR that gives its picture away.
+
+    main-<endpoint>-<pid>.sock      whoever connects gets one JSON document, and the connection ends
+
+The folder is its user's alone, so nobody else can ask or answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from scraper.events import Observe, SettingWarning
+from scraper.throttle.run_dir import MeetingPlace
+
+ANSWER_SECONDS = 5.0
+LONGEST_PICTURE = 16 << 20
+
+
+@asynccontextmanager
+async def telling(
+    endpoint: str, run_dir: Path, picture: Callable[[], Mapping[str, Any]], *, observe: Observe
+) -> AsyncIterator[None]:
+    """Answer whoever asks, while inside. Where that is not possible, a warning says so and the work goes on."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                writer.write(json.dumps(picture()).encode())
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        writer.transport.abort()
+
+    path = _socket(endpoint, run_dir, os.getpid())
+    try:
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(answer, path=os.fspath(path))
+        path.chmod(0o600)
+    except OSError as error:
+        observe(SettingWarning("RUN_DIR", f"no socket for those who watch can be made: {error.strerror or error}"))
+        yield
+        return
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+async def ask_all(endpoint: str, run_dir: Path) -> dict[int, Mapping[str, Any]]:
+    """What every supervisor of this endpoint and RUN_DIR tells now, by its pid."""
+    pattern = _socket(endpoint, run_dir, 0).name.replace("-0.sock", "-*.sock")
+    folder = _socket(endpoint, run_dir, 0).parent
+    paths = await asyncio.to_thread(lambda: sorted(folder.glob(pattern)))
+    answers = await asyncio.gather(*(_ask(path) for path in paths))
+    return {_pid(path): answer for path, answer in zip(paths, answers, strict=True) if answer is not None}
+
+
+async def _ask(path: Path) -> Mapping[str, Any] | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(os.fspath(path), limit=LONGEST_PICTURE)
+            try:
+                answer = json.loads(await reader.read(-1))
+            finally:
+                writer.transport.abort()
+    except ConnectionRefusedError:  # its process is gone
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        return None
+    except (OSError, TimeoutError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _socket(endpoint: str, run_dir: Path, pid: int) -> Path:
+    throttle = MeetingPlace.of(endpoint, run_dir).socket
+    endpoint_name = throttle.stem.rpartition("-")[2][:8]
+    return throttle.with_name(f"main-{endpoint_name}-{pid}.sock")
+
+
+def _pid(path: Path) -> int:
+    pid = path.stem.rpartition("-")[2]
+    return int(pid) if pid.isdecimal() else 0

@@ -1,0 +1,143 @@
+"""What there is to show at one moment, as plain values: every rendering (panel, line, JSON, page) takes this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """The state of the shared throttle, as far as it is known."""
+
+    in_flight: int = 0
+    limit: int | None = None
+    requests_per_minute: float | None = None
+    waiting: int = 0  # calls in line for a turn
+    starts_last_minute: int = 0
+    gaps: Sequence[int] = ()  # parted at throttle.starts.GAP_EDGES
+    smallest_gap_s: float | None = None
+    circuit: str = "closed"
+    retry_in_s: float | None = None
+    generation: int = 0
+    probes: int = 0
+    paused_for_s: float = 0.0
+    misconfigured: str = ""
+    blocked_by: str | None = None
+    set_by_command: Mapping[str, float] = field(default_factory=dict)
+    host_pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many tasks are left, as far as the broker says."""
+
+    ready: int
+    waiting: int
+    in_hand: int
+
+    @property
+    def left(self) -> int:
+        return self.ready + self.waiting + self.in_hand
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One of the last events."""
+
+    at: float
+    level: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A run at one moment."""
+
+    at: float  # unix time
+    throttle: Throttle
+    queue: Queue | None
+    workers: int
+    in_hand: int
+    outcomes: Mapping[str, int]
+    reasons: Mapping[str, int]
+    counts: Mapping[str, int]
+    waits: Mapping[str, int]
+    away: Mapping[str, str]
+    seconds: Mapping[str, float]  # by phase, since the start
+    recent_seconds: Mapping[str, float]  # by phase, of the last minutes
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    latency_mean_s: float | None
+    first_token_p50_s: float | None
+    first_token_p95_s: float | None
+    tokens_per_second: float
+    finished_per_minute: float
+    seconds_left: float | None
+    limited_by: str
+    change: str  # the setting to change; empty: none would help
+    spark: Sequence[int]  # starts in each ten seconds of the last minutes
+    circuit_log: Sequence[tuple[float, str]]
+    events: Sequence[Said]
+
+    @property
+    def done(self) -> int:
+        return self.outcomes.get("done", 0)
+
+    @property
+    def parked(self) -> int:
+        return self.outcomes.get("park", 0)
+
+    @property
+    def left(self) -> int | None:
+        """Tasks that are not finished, where the broker says so."""
+        return None if self.queue is None else self.queue.left
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.plain(), ensure_ascii=False, allow_nan=False)
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 40 s, 3 min 20 s, 2 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def plain_line(view: View) -> str:
+    """A run in one line, for a pipe."""
+    throttle = view.throttle
+    parts = [
+        f"{view.done} done, {view.parked} parked" + ("" if view.left is None else f", {view.left} left"),
+        f"in flight {throttle.in_flight}/{_or_unknown(throttle.limit)}",
+        f"starts {throttle.starts_last_minute}/{_or_unknown(throttle.requests_per_minute)} a minute",
+        f"circuit {throttle.circuit.replace('_', ' ')}",
+        f"{view.counts.get('retries', 0)} retries",
+        f"latency p50 {seconds_text(view.latency_p50_s)} p95 {seconds_text(view.latency_p95_s)}",
+        f"{view.tokens_per_second:.0f} tokens/s",
+    ]
+    if view.seconds_left is not None:
+        parts.append(f"{duration(view.seconds_left)} left")
+    return " · ".join(parts) + f" · limited by {view.limited_by}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Short and with as many digits as are true."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+
+
+def _or_unknown(number: float | None) -> str:
+    return "?" if number is None else f"{number:g}"

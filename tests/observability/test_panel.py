@@ -1,0 +1,75 @@
+"""What the panel shows, drawn into a terminal of a given width and read as text."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from scraper.events import CircuitOpened, LlmRetry, WaitingFor
+from scraper.observability.panel import Panel, sparkline
+from scraper.observability.view import Queue
+from tests.observability.facts import STARTED, answer, received, request, settled
+from tests.observability.test_picture import NOW, heard
+
+
+def busy():
+    picture = heard(STARTED, received(), request(), answer(), settled("park", "robots", wait_rate=73.0, generate=27.0))
+    heard(
+        received("u"),
+        request(),
+        LlmRetry(1, "500 Internal Server Error", 2.0),
+        picture=picture,
+        at=NOW + 3,
+        task_id="u",
+    )
+    heard(CircuitOpened(1, 5, 60.0), WaitingFor("broker", "connection refused " * 20, 0.0), picture=picture, at=NOW + 3)
+    picture.queue_says(Queue(5, 2, 1))
+    return picture.view(NOW + 8)
+
+
+def drawn(view, width, **terminal):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, **terminal)
+    console.print(Panel("scraper", events=True, console=console).render(view))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_panel_fits_its_terminal_and_shows_every_figure(width):
+    text = drawn(busy(), width, no_color=True, color_system=None)
+    assert {len(line) for line in text.splitlines()} == {width}
+    if width >= 80:
+        for figure in (
+            "0/2",
+            "2/20 in the last 60 s",
+            "OPEN, next try in 55 s",
+            "p50 3.0 s",
+            "1 retries",
+            "robots 1",
+            "8 waiting",
+        ):
+            assert figure in text, figure
+        assert "limited by" in text
+        assert "circuit_breaker_opened" in text
+
+
+def test_without_colours_it_says_everything_in_words():
+    assert "\x1b[3" not in drawn(busy(), 100, no_color=True)
+    assert "▲ OPEN" in drawn(busy(), 100, no_color=True)
+
+
+def test_before_anything_has_happened_it_shows_that():
+    text = drawn(heard().view(NOW), 80, no_color=True, color_system=None)
+    assert "limited by nothing yet" in text
+
+
+def test_text_of_others_is_never_taken_for_markup():
+    picture = heard(WaitingFor("broker", "[bold red]x[/] \x1b[2J", 0.0))
+    text = drawn(picture.view(NOW), 100, color_system=None)
+    assert "[bold red]x[/]" in text
+    assert "\x1b[2J" not in text
+
+
+def test_a_sparkline_is_as_high_as_its_values():
+    assert sparkline([0, 1, 4, 8]) == "·▁▄█"
+    assert sparkline([]) == ""

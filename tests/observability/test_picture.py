@@ -1,0 +1,186 @@
+import json
+import tracemalloc
+from itertools import count
+
+import pytest
+
+from scraper.events import (
+    CircuitClosed,
+    CircuitHalfOpen,
+    CircuitOpened,
+    LlmRetry,
+    QueueDepth,
+    RateLimitWaiting,
+    WorkerStopped,
+)
+from scraper.observability.history import STEPS
+from scraper.observability.picture import Picture
+from scraper.observability.tally import Tally
+from scraper.observability.view import Queue, duration, plain_line
+from scraper.throttle.shared_admission import SharedAdmission
+from tests.observability.facts import STARTED, answer, received, request, settled
+
+NOW = 1_700_000_000.0
+
+
+def heard(*events, picture=None, at=NOW, pid=1, task_id="t"):
+    picture = picture or Picture()
+    for event in events:
+        picture.hear(event, at=at, pid=pid, task_id=task_id)
+    return picture
+
+
+def tally(*events, in_hand=0):
+    made = Tally()
+    for event in events:
+        made.add(event)
+    made.in_hand = in_hand
+    return made
+
+
+def test_a_log_tells_what_is_in_flight_in_line_and_in_hand():
+    picture = heard(STARTED)
+    for number, events in enumerate([[request()], [request(), answer()], [RateLimitWaiting("rate", 1, 3.0, 1, 2)], []]):
+        task = f"t{number}"
+        heard(received(task), *events, picture=picture, task_id=task)
+    view = picture.view(NOW)
+    assert (view.throttle.in_flight, view.throttle.waiting, view.in_hand) == (1, 1, 4)
+    assert (view.throttle.limit, view.throttle.requests_per_minute) == (2, 20)
+
+
+def test_what_an_ended_worker_held_is_with_nobody():
+    picture = heard(STARTED, received(), request(), pid=1)
+    heard(STARTED, received("u"), picture=picture, pid=2, task_id="u")
+    heard(WorkerStopped("now", 0, 0), picture=picture, pid=1)
+    view = picture.view(NOW)
+    assert (view.throttle.in_flight, view.in_hand, view.workers) == (0, 1, 1)
+
+
+def test_gaps_are_those_between_all_workers_starts():
+    picture = heard(STARTED)
+    for number, at in enumerate([0.0, 3.0, 6.0, 12.0]):
+        heard(request(), picture=picture, at=NOW + at, pid=number, task_id=str(number))
+    view = picture.view(NOW + 13)
+    assert view.throttle.gaps == (0, 0, 2, 0, 0, 1, 0)
+    assert view.throttle.starts_last_minute == 4
+    assert view.throttle.smallest_gap_s == 3.0
+
+
+def test_an_open_circuit_counts_down_and_its_history_is_kept():
+    picture = heard(CircuitOpened(1, 5, 60.0))
+    assert picture.view(NOW + 20).throttle.retry_in_s == 40.0
+    heard(CircuitHalfOpen(2), picture=picture, at=NOW + 60)
+    heard(CircuitClosed(3, 61.0), picture=picture, at=NOW + 61)
+    view = picture.view(NOW + 62)
+    assert (view.throttle.circuit, view.throttle.retry_in_s) == ("closed", None)
+    assert view.circuit_log == ((NOW, "open"), (NOW + 60, "half_open"), (NOW + 61, "closed"))
+    assert [step.circuit for step in picture.history.steps] == ["open", "half_open"]
+
+
+def test_the_rate_of_the_last_minute_says_how_long_it_takes():
+    picture = Picture()
+    for second in range(0, 121, 10):
+        picture.worker_says(0, tally(*[settled()] * second), at=NOW + second)
+    picture.queue_says(Queue(20, 7, 3))
+    view = picture.view(NOW + 120)
+    assert view.finished_per_minute == 60.0
+    assert view.seconds_left == 30.0
+    assert view.left == 30
+
+
+def test_counts_of_a_restarted_worker_are_kept():
+    picture = Picture()
+    picture.worker_says(0, tally(settled(), settled()), at=NOW)
+    picture.worker_says(0, tally(settled("park", "robots")), at=NOW)
+    picture.worker_says(1, tally(settled(), in_hand=2), at=NOW)
+    view = picture.view(NOW)
+    assert (view.done, view.parked, view.reasons, view.in_hand) == (3, 1, {"robots": 1}, 2)
+    assert sum(step.done for step in picture.history.steps) == 3
+
+
+def test_a_log_and_sums_of_the_same_work_make_the_same_picture():
+    events = [
+        request(),
+        LlmRetry(1, "500", 1.0),
+        request(),
+        answer(),
+        settled(fetch=1.0, generate=3.0),
+        settled("park", "robots"),
+    ]
+    by_log, by_sums = heard(*events), Picture()
+    by_sums.worker_says(0, tally(*events), at=NOW)
+    for name in (
+        "outcomes",
+        "reasons",
+        "counts",
+        "seconds",
+        "latency_p50_s",
+        "tokens_per_second",
+        "spark",
+        "limited_by",
+    ):
+        assert getattr(by_log.view(NOW), name) == getattr(by_sums.view(NOW), name), name
+    [step], [other] = by_log.plain()["history"], by_sums.plain()["history"]
+    assert step == other | {"in_flight": 1}  # which sums do not tell: the coordinator does
+
+
+def test_the_coordinator_knows_the_throttle_better_than_a_log():
+    picture = heard(STARTED, request())
+    picture.throttle_says(SharedAdmission().status(0), at=NOW)
+    assert picture.view(NOW).throttle.in_flight == 0
+    picture.throttle_says(None, at=NOW)
+    assert picture.view(NOW).throttle.in_flight == 1
+
+
+def test_a_picture_of_several_supervisors_is_their_sum():
+    a, b = Picture(), Picture()
+    a.worker_says(0, tally(request(), answer(), settled(fetch=1.0)), at=NOW)
+    b.worker_says(0, tally(request(), settled("park", "robots")), at=NOW + 1)
+    heard(CircuitOpened(1, 5, 60.0), picture=b, at=NOW + 1)
+    told = json.loads(json.dumps({"1": a.plain(), "2": b.plain()}))
+    both = Picture.of({int(pid): plain for pid, plain in told.items()})
+    view = both.view(NOW + 1)
+    assert (view.done, view.parked, view.counts["attempts"], view.workers) == (1, 1, 2, 2)
+    assert [step.starts for step in both.history.steps] == [2]
+    assert view.circuit_log == ((NOW + 1, "open"),)
+    assert [event.name for event in view.events] == ["circuit_breaker_opened"]
+
+
+def test_a_queue_depth_in_the_log_says_what_is_left():
+    assert heard(QueueDepth(5, 2, 3)).view(NOW).left == 10
+
+
+def test_a_hundred_thousand_events_cost_the_memory_of_a_thousand():
+    picture, numbers = heard(STARTED), count()
+
+    def work(tasks):
+        for number in (next(numbers) for _ in range(tasks)):
+            task, at = f"task-{number}", NOW + number * 0.5
+            for event in (received(task), request(), answer(), settled(task_id=task, fetch=1.0)):
+                picture.hear(event, at=at, pid=number % 4, task_id=task)
+
+    tracemalloc.start()
+    work(8_000)  # more than an hour: every ring is full
+    before, _ = tracemalloc.get_traced_memory()
+    work(25_000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(picture.history.steps) == STEPS
+    assert after - before < 100_000
+    assert picture.view(NOW).done == 33_000
+
+
+def test_a_view_is_json_and_one_plain_line():
+    picture = heard(STARTED, request(), answer(), settled(wait_rate=7.0, generate=3.0))
+    picture.queue_says(Queue(3, 0, 1))
+    view = picture.view(NOW)
+    assert json.loads(view.to_json())["throttle"]["limit"] == 2
+    assert plain_line(view).startswith(
+        "1 done, 0 parked, 4 left · in flight 0/2 · starts 1/20 a minute · circuit closed"
+    )
+    assert "70% of the time waits for VLLM_REQUESTS_PER_MINUTE=20" in plain_line(view)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
+def test_a_duration_reads_as_a_person_says_it(seconds, said):
+    assert duration(seconds) == said

@@ -1,0 +1,48 @@
+import json
+import os
+import socket
+
+from scraper.observability.told import ask_all, telling
+
+ENDPOINT = "http://localhost:8000/v1"
+
+
+async def test_whoever_asks_gets_the_picture_of_every_supervisor(tmp_path):
+    async with telling(ENDPOINT, tmp_path, lambda: {"total": 1}, observe=[].append):
+        assert await ask_all(ENDPOINT, tmp_path) == {os.getpid(): {"total": 1}}
+        assert await ask_all("http://127.0.0.1:8000", tmp_path) == {os.getpid(): {"total": 1}}
+        assert await ask_all("http://other:8000", tmp_path) == {}
+    assert await ask_all(ENDPOINT, tmp_path) == {}
+
+
+async def test_nobody_but_its_user_can_ask(tmp_path):
+    async with telling(ENDPOINT, tmp_path, dict, observe=[].append):
+        [path] = tmp_path.glob("main-*.sock")
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_a_killed_supervisor_left_is_swept_away(tmp_path):
+    async with telling(ENDPOINT, tmp_path, dict, observe=[].append):
+        [path] = tmp_path.glob("main-*.sock")
+    left = path.with_name(path.name.replace(str(os.getpid()), "1"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(left))
+    assert await ask_all(ENDPOINT, tmp_path) == {}
+    assert not left.exists()
+
+
+async def test_a_folder_that_takes_no_socket_is_a_warning(tmp_path):
+    said = []
+    (tmp_path / "run").mkdir()
+    async with telling(ENDPOINT, tmp_path / "run", dict, observe=said.append):
+        [path] = (tmp_path / "run").glob("main-*.sock")
+    path.mkdir()
+    async with telling(ENDPOINT, tmp_path / "run", dict, observe=said.append):
+        pass
+    assert [event.setting for event in said] == ["RUN_DIR"]
+
+
+async def test_a_big_picture_comes_whole(tmp_path):
+    big = {"total": "x" * 3_000_000}
+    async with telling(ENDPOINT, tmp_path, lambda: big, observe=[].append):
+        assert json.dumps(await ask_all(ENDPOINT, tmp_path)) == json.dumps({os.getpid(): big})
