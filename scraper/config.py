@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from scraper import __version__
 from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
+from scraper.host import default_run_dir
 
 ENV_FILE = Path(".env")
 SHARE_OF_CONSUMER_TIMEOUT = 0.9
@@ -60,12 +61,6 @@ BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 SqliteUrl = Annotated[str, AfterValidator(_sqlite_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
-
-
-def default_run_dir() -> Path:
-    """Where the workers of this user and host meet; the same however a process was started."""
-    user_dir = Path(f"/run/user/{os.getuid()}")
-    return user_dir / "scraper" if user_dir.is_dir() else Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700
 
 
 class Settings(BaseSettings):

@@ -1,4 +1,4 @@
-"""What processes of one host can know of each other: the clock they share, and whether another one still runs.
+"""What processes of one host can know of each other: where they meet, the clock they share, and who still runs.
 
 A pid alone may be used again, so a process is its pid and its start time. Pids mean something within one namespace
 only: whoever passes them on says which, by `pid_namespace`.
@@ -49,6 +49,12 @@ def pid_namespace() -> str:
         return str((_PROC / "self/ns/pid").readlink())
     except OSError:
         return ""
+
+
+def default_run_dir() -> Path:
+    """Where all processes of this user and host meet that share something; the same however they were started."""
+    user_dir = Path(f"/run/user/{os.getuid()}")
+    return user_dir / "scraper" if user_dir.is_dir() else Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700
 
 
 def boot_id() -> str:

@@ -1,7 +1,7 @@
 """One request for a chat completion, from its first byte written to its connection's end or reuse.
 
-Whatever happens inside, the response is closed when this returns or raises: a server whose client has gone stops
-generating within a second.
+Whatever happens inside, the response is closed when this returns or raises, its socket included: a server whose
+client has gone stops generating within a second, and whoever gets the slot next is not in flight beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scraper.llm_stream import (
     parse_stopped,
 )
 from scraper.throttle.backoff import retry_after_seconds
-from scraper.throttle.verdict import Ending, Verdict, ending_of_status
+from scraper.throttle.verdict import UNSENT, Ending, Verdict, ending_of_status
 
 LONGEST_ERROR_BYTES = 64 * 1024
 AFTER_DONE_SECONDS = 1.0
@@ -41,12 +41,20 @@ class Attempt:
     error: str = ""
 
 
+class ConnectedTooLate(httpx.PoolTimeout):
+    """Nothing was written: the connection was not open before `write_by`. It is now, for whoever comes next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds a request may take, body included; `deadline_first`: it is the task's time that is over then."""
+    """Seconds a request may take, body included; `deadline_first`: it is the task's time that is over then.
+
+    `write_by`: loop time until which it may be written; None: any time.
+    """
 
     seconds: float
     deadline_first: bool
+    write_by: float | None = None
 
 
 async def attempt(
@@ -72,6 +80,7 @@ async def attempt(
         first_token.append(clock() - started)
         on_first_token()
 
+    request.extensions = {**request.extensions, "write_by": limits.write_by}
     try:
         async with asyncio.timeout(limits.seconds), _opened(transport, request) as response:
             if response.status_code != 200:
@@ -82,6 +91,8 @@ async def attempt(
     except TimeoutError:
         ending = Ending.OUT_OF_TIME if limits.deadline_first else Ending.NO_ANSWER
         return Attempt(Verdict(ending), error=f"no whole answer within {limits.seconds:.0f} s")
+    except ConnectedTooLate:
+        return Attempt(UNSENT)
     except (httpx.HTTPError, httpx.StreamError) as error:
         return Attempt(Verdict(Ending.NO_ANSWER), error=type(error.__cause__ or error).__name__)
     except BrokenReply as error:
@@ -98,11 +109,14 @@ async def attempt(
 
 @asynccontextmanager
 async def _opened(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> AsyncIterator[httpx.Response]:
-    response = await transport.handle_async_request(request)
     try:
-        yield response
+        response = await transport.handle_async_request(request)
+        try:
+            yield response
+        finally:
+            await response.aclose()
     finally:
-        await response.aclose()
+        await asyncio.sleep(0)  # asyncio closes a socket one turn of the loop after it was told to
 
 
 async def _read_answer(

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from random import random as random_draw
 from types import MappingProxyType, TracebackType
 from typing import NoReturn, Self
@@ -25,6 +27,7 @@ from scraper import __version__
 from scraper.deadline import Deadline, no_deadline
 from scraper.errors import Held, Misconfigured, ModelFailed, Permanent, Transient
 from scraper.events import LlmFailed, LlmRequest, LlmRetry, LlmSuccess, Observe, ignore
+from scraper.host import default_run_dir
 from scraper.llm_attempt import Attempt, Limits, attempt
 from scraper.llm_runaway import AnswerWatch
 from scraper.llm_served_model import ServedModelMemory
@@ -36,10 +39,11 @@ from scraper.throttle.blocked_time import Waited
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.rate_limiter import RateLimiter
 from scraper.throttle.seam import HELD_AFTER_SECONDS, NotAdmitted, Permit, Throttle
+from scraper.throttle.shared_limiter import SharedRateLimiter
 from scraper.throttle.verdict import UNSENT, Again, Effect, Ending, Misconfiguration, Verdict
 from scraper.trace import Trace
 
-__all__ = ["CircuitBreaker", "LLMClient", "RateLimiter", "Reply", "ServedModel"]
+__all__ = ["CircuitBreaker", "LLMClient", "RateLimiter", "Reply", "ServedModel", "SharedRateLimiter"]
 
 CONNECT_SECONDS = 10.0
 MAX_DEPTH = 64
@@ -67,7 +71,9 @@ class _Call:
 class LLMClient:
     """Chat completions from one OpenAI-compatible server, throttled. One per process and endpoint.
 
-    `rate_limiter` is shared by all clients of the endpoint in the process; none: one of its own with the defaults.
+    Without a `rate_limiter` it takes part in the throttle that all processes of this user and host share for the
+    endpoint (those with the same `run_dir`), and brings its defaults: 2 in flight, 20 a minute. Give it a
+    `SharedRateLimiter` for other limits, or a `RateLimiter` for this process alone; either is the caller's to close.
     `max_retries` counts the attempts of a call after its first. `random` draws from [0, 1).
     """
 
@@ -83,6 +89,7 @@ class LLMClient:
         max_backoff_seconds: float = 60.0,
         temperature: float = 0.0,
         rate_limiter: Throttle | None = None,
+        run_dir: Path | None = None,
         observe: Observe = ignore,
         transport: httpx.AsyncBaseTransport | None = None,
         random: Callable[[], float] = random_draw,
@@ -95,7 +102,11 @@ class LLMClient:
         self._temperature = temperature
         self._observe = observe
         self._draw = random
-        self._throttle: Throttle = rate_limiter or RateLimiter(observe=observe)
+        self._leaving = AsyncExitStack()
+        if rate_limiter is None:
+            rate_limiter = SharedRateLimiter(base_url, run_dir=run_dir or default_run_dir(), observe=observe)
+            self._leaving.push_async_callback(rate_limiter.aclose)
+        self._throttle: Throttle = rate_limiter
         self._headers = _headers(api_key)
         self._transport = transport or _default_transport(base_url)
         self._http = httpx.AsyncClient(  # for the small questions; it also closes the transport
@@ -105,6 +116,7 @@ class LLMClient:
             trust_env=False,
             follow_redirects=False,
         )
+        self._leaving.push_async_callback(self._http.aclose)
         self._extensions = {"timeout": self._http.timeout.as_dict()}
         self._server = ModelServer(self._http, base_url, api_key=api_key, model=model)
         self._served = ServedModelMemory(self._server, observe=observe)
@@ -115,7 +127,7 @@ class LLMClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._leaving.aclose()
 
     async def chat(
         self,
@@ -236,8 +248,11 @@ class LLMClient:
         if permit.probe or permit.check:
             request = self._request(call)  # the server may have another model by now
             permit.start()
+            write_by = None
         elif permit.too_late():
             return Attempt(UNSENT)
+        else:
+            write_by = permit.write_by
         call.attempts += 1
         call.first_attempt = _now() if call.first_attempt is None else call.first_attempt
         self._observe(LlmRequest(call.attempts, call.content["max_tokens"], _prompt_chars(call)))
@@ -245,13 +260,19 @@ class LLMClient:
         ended = await attempt(
             self._transport,
             request,
-            limits=Limits(min(self._timeout_seconds, work_left), deadline_first=work_left < self._timeout_seconds),
+            limits=Limits(
+                min(self._timeout_seconds, work_left),
+                deadline_first=work_left < self._timeout_seconds,
+                write_by=write_by,
+            ),
             watch=AnswerWatch(max_tokens=call.content["max_tokens"], max_depth=call.max_depth),
             on_first_token=lambda: call.trace.enter("generate"),
             prompt=call.prompt,
             secret=self._api_key,
             model=call.content["model"],
         )
+        if not ended.verdict.ending.was_sent:
+            call.attempts -= 1  # connecting took too long: nothing has left
         self._learn(call, ended)
         return ended
 

@@ -43,6 +43,7 @@ NEAR = {  # arrows inside the lowest levels and from a part to what only it lean
     ("ports", "models"),
     ("schemas", "models"),
     ("config", "credentials"),
+    ("config", "host"),
     ("schemas", "errors"),
 }
 HTTP_LIBRARIES = {"httpx", "httpx_aiohttp", "aiohttp"}

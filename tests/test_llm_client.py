@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from scraper.deadline import Deadline
-from scraper.errors import Held, Misconfigured, ModelFailed, Permanent, Transient
+from scraper.errors import Held, Misconfigured, ModelFailed, Permanent, Transient, Unavailable
 from scraper.events import (
     CircuitClosed,
     CircuitHalfOpen,
@@ -20,9 +20,11 @@ from scraper.events import (
     LlmRetry,
     LlmSuccess,
     RateLimitAcquired,
+    ThrottleHosted,
 )
-from scraper.llm_client import CircuitBreaker, LLMClient, RateLimiter
+from scraper.llm_client import CircuitBreaker, LLMClient, RateLimiter, SharedRateLimiter
 from scraper.models import ParkReason, Usage
+from scraper.throttle import operations
 from scraper.throttle.circuit_breaker import CircuitState
 from scraper.trace import Trace
 from tests.scripted_server import (
@@ -461,6 +463,56 @@ async def test_a_holder_whose_loop_stalled_hands_its_grant_back_unsent():
     assert len(server.chats) == 4
 
 
+async def test_a_request_whose_connection_opens_too_late_goes_back_unsent_and_is_no_attempt(monkeypatch):
+    """Written late it would pile onto the next one: a name that takes a second to look up is enough."""
+    loop = asyncio.get_running_loop()
+    look_up, slow = loop.getaddrinfo, [1.6]
+
+    async def look_up_slowly(*asked, **how):
+        if slow:
+            await asyncio.sleep(slow.pop())
+        return await look_up(*asked, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", look_up_slowly)
+    async with ScriptedServer() as server:
+        url = f"http://localhost:{server.port}/v1"
+        async with Setup(server, base_url=url, limits=(2, 20), model="m") as setup:
+            await asyncio.gather(setup.chat(), setup.chat())
+        assert slow == []
+        assert server.times == pytest.approx([1.6, 4.6], abs=0.05)  # the unsent one cost no pace
+        assert [event.attempt for event in setup.told(LlmSuccess)] == [1, 1]
+        assert server.connections == 1
+
+
+async def test_a_cancelled_calls_socket_is_closed_before_its_slot_is_given_back():
+    """Otherwise the server would have one more in flight for as long as it takes to be told."""
+    async with ScriptedServer(hang) as server, Setup(server, limits=(1, 60_000), model="m") as setup:
+        transports = []
+        connecting = asyncio.create_task(setup.chat())
+        while not server.chats:  # noqa: ASYNC110 - the server says so by a plain list
+            await asyncio.sleep(0.01)
+        transports = [writer.transport for writer in server._writers]
+        give_back, open_then = setup.limiter._give_back, []
+
+        def look(lease, verdict):
+            open_then.extend(socket_is_open(transport) for transport in transports)
+            give_back(lease, verdict)
+
+        setup.limiter._give_back = look
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        assert open_then == [False]
+
+
+def socket_is_open(transport):
+    """Whether the client's end of it still is: a closed one lets us read its end at once."""
+    with transport.get_extra_info("socket").dup() as theirs:
+        try:
+            return theirs.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+
+
 # the circuit
 
 
@@ -611,11 +663,42 @@ async def test_a_server_that_came_back_with_another_model_is_asked_for_its_name(
 # defaults and other transports
 
 
-async def test_defaults_are_enough():
+async def test_defaults_are_enough(tmp_path):
     limiter, breaker = RateLimiter(), CircuitBreaker()
     assert (limiter.in_flight, breaker.state) == (0, CircuitState.CLOSED)
-    async with ScriptedServer() as server, LLMClient(base_url=server.base_url) as client:
+    async with ScriptedServer() as server, LLMClient(base_url=server.base_url, run_dir=tmp_path) as client:
         assert (await client.chat(ASK, max_tokens=5)).text == "fine"
+
+
+async def test_clients_that_were_given_no_limiter_share_the_throttle_of_the_host(tmp_path):
+    """Each with a throttle of its own would start both at once, and two more after three seconds."""
+    events, starts = [], []
+
+    def observe(event):
+        events.append(event)
+        if isinstance(event, LlmRequest):
+            starts.append(now())
+
+    async with (
+        ScriptedServer() as server,
+        LLMClient(server.base_url, run_dir=tmp_path, observe=observe) as one,
+        LLMClient(server.base_url, run_dir=tmp_path, observe=observe) as other,
+    ):
+        await asyncio.gather(*(client.chat(ASK, max_tokens=5) for client in (one, other, one, other)))
+        assert starts == pytest.approx([3, 6, 9, 12], abs=0.1)  # the first after an interval: nothing was known
+        status = await operations.show(server.base_url, tmp_path)
+        assert len(status["processes"]) == 2
+    assert sum(isinstance(event, ThrottleHosted) for event in events) == 1
+    with pytest.raises(Unavailable):
+        await operations.show(server.base_url, tmp_path)  # nobody is left
+
+
+async def test_a_limiter_that_was_given_is_left_to_its_owner(tmp_path):
+    async with ScriptedServer() as server, SharedRateLimiter(server.base_url, run_dir=tmp_path) as limiter:
+        async with LLMClient(server.base_url, rate_limiter=limiter) as client:
+            await client.chat(ASK, max_tokens=5)
+        async with limiter.admit():
+            assert limiter.in_flight == 1
 
 
 async def test_any_httpx_transport_will_do():

@@ -81,6 +81,11 @@ class TurnPermit:
     def check(self) -> bool:
         return self._grant.check
 
+    @property
+    def write_by(self) -> float:
+        """Loop time, seconds."""
+        return to_seconds(self._grant.write_by)
+
     def too_late(self) -> bool:
         return self._limiter._now() > self._grant.write_by  # noqa: SLF001 - the two halves of one thing
 

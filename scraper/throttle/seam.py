@@ -69,6 +69,11 @@ class Permit(Protocol):
         """Ask GET /v1/models before sending; report UNSENT with the misconfiguration if it does not fit."""
         ...
 
+    @property
+    def write_by(self) -> float:
+        """Until when (loop time) the request may be written, connecting included; later it is `too_late`."""
+        ...
+
     def too_late(self) -> bool:
         """Whether writing now would pile onto the next start."""
         ...
