@@ -11,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from scraper import events
+from scraper.llm_client import LLMClient
 from scraper.main import main
 from scraper.models import ParkReason
 from scraper.pipeline.task import decode
 from scraper.schemas import named_schema
+from tests.scripted_server import ScriptedServer
 
 ROOT = Path(__file__).parent.parent
 EVENTS = sorted(
@@ -66,3 +68,14 @@ def test_the_readme_names_every_reason_for_parking():
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z-]+)", README))))
 def test_every_make_target_of_the_readme_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.virtual_time
+async def test_the_readmes_program_asks_the_model(tmp_path, capsys):
+    [program] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    async with ScriptedServer() as server:
+        exec(program.replace("http://localhost:8000/v1", server.base_url).replace("asyncio.run(ask())", ""), names)
+        names["LLMClient"] = partial(LLMClient, run_dir=tmp_path)
+        await names["ask"]()
+    assert capsys.readouterr().out == "fine\n"
