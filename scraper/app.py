@@ -132,6 +132,7 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
             attempt_seconds=settings.vllm_timeout,
             repair_rounds=settings.repair_rounds,
             max_calls=settings.max_calls_per_task,
+            grounding=settings.grounding,
             observe=observe,
         )
         yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extractor)

@@ -360,3 +360,25 @@ async def test_answers_that_leave_no_room_for_a_page_hold_the_task_and_name_the_
     with pytest.raises(Held, match="VLLM_MAX_TOKENS"):
         await extractor.extract(Document("Kettle"), TASK, deadline=no_deadline(now=0), trace=trace)
     assert [event.setting for event in seen] == ["VLLM_MAX_TOKENS"]
+
+
+async def test_a_made_up_value_is_kept_and_listed_unless_grounding_is_strict(trace):
+    made_up = '{"name": "Kettle", "price": 99.5}'
+    extraction = await extract(ScriptedModel(made_up), trace)
+    assert (extraction.data["price"], extraction.unsupported) == (99.5, ("/price",))
+    assert extraction.fields["/name"] == {"source": "model", "grounded": True, "evidence": "Kettle, 12 EUR"}
+    strict = await extract(ScriptedModel(made_up, '{"price": 12}'), trace, grounding="strict")
+    assert (strict.data, strict.unsupported) == ({"name": "Kettle", "price": 12}, ())
+
+
+async def test_the_question_for_made_up_values_counts_among_the_calls_of_a_task(trace):
+    model = ScriptedModel('{"name": "Kettle", "price": 99.5}')
+    extraction = await extract(model, trace, grounding="strict", max_calls=1)
+    assert extraction.data == {"name": "Kettle"}
+    assert trace.calls == 1
+
+
+async def test_an_address_that_is_the_pages_own_is_no_invention(trace):
+    schema = {"type": "object", "properties": {"url": {"type": "string", "format": "uri"}}}
+    answer = '{"url": "https://e.example/kettle"}'
+    assert (await extract(ScriptedModel(answer), trace, task=replace(TASK, schema=schema))).unsupported == ()
