@@ -136,6 +136,10 @@ class Store(Protocol):
         """Rows by (status, reason)."""
         ...
 
+    async def time_spent(self, rows: int) -> dict[str, float]:
+        """Seconds by phase of the newest `rows` results together."""
+        ...
+
     def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
         """Every row, oldest first, in constant memory."""
         ...

@@ -308,13 +308,13 @@ async def test_commands_that_read_say_so_where_there_is_nothing_to_read(tmp_path
 async def test_where_a_tasks_time_went_adds_up_to_its_total(service, site, model):
     """Pages that take every way: good, flaky, parked, retried; at a pace and with slots that make them wait."""
     service.environment |= {
-        "VLLM_REQUESTS_PER_MINUTE": "600",
+        "VLLM_REQUESTS_PER_MINUTE": "900",
         "VLLM_BASE_BACKOFF": "0.05",
         "FETCH_DELAY": "0.02",
         "WORKERS": "2",
     }
     model.faults.add(parse_faults("500=3x")[0])
-    pages = [f"/product/{number}" for number in range(1, 61)]
+    pages = [f"/product/{number}" for number in range(1, 31)]
     await submit(service, *map(site.url, [*pages, *TROUBLE, "/slow?seconds=0.5"]))
     with service.running("--until-empty") as process:
         code, log = await ended(process)
@@ -331,6 +331,9 @@ async def test_where_a_tasks_time_went_adds_up_to_its_total(service, site, model
     phases = {phase for story in stories for phase in story["timings"]}
     assert {"fetch", "clean", "wait_rate", "backoff", "first_token", "generate", "validate", "store"} <= phases
     rows = await asyncio.to_thread(service.results)
+    status = (await said(service, "status")).stdout
+    assert "wait_rate" in status
+    assert "none is running here" in status
     kept = {row["task_id"]: row["timings"] for row in rows if row["status"] == "done"}
     logged = {story["task_id"]: story["timings"] for story in stories if story["outcome"] == "done"}
     assert {
@@ -338,3 +341,23 @@ async def test_where_a_tasks_time_went_adds_up_to_its_total(service, site, model
     } == {
         name: {phase: spent for phase, spent in phases.items() if phase != "store"} for name, phases in logged.items()
     }
+
+
+async def test_status_shows_what_limits_the_workers_that_run_now(service, site, model):
+    model.freeze()
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 7)])
+    with service.running() as process:
+        async for _ in until(process, "llm_request"):
+            pass
+        running = None
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not running or running["throttle"]["in_flight"] == 0 or running["in_hand"] == 0:
+                running = (await asyncio.to_thread(service.status))["running"]
+        assert running["workers"] == 1
+        assert running["throttle"]["limit"] == 2
+        assert running["counts"]["attempts"] >= 1
+        assert "limited by" in (await said(service, "status")).stdout
+        model.thaw()
+        process.send_signal(signal.SIGTERM)
+        code, log = await ended(process)
+    assert code == 0, log

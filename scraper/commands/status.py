@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Iterator
 
 import click
 
@@ -15,7 +17,7 @@ from scraper.models import Json
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def command(*, as_json: bool) -> None:
-    """What waits, what is done, and why what is parked is.
+    """What waits, what is done, why what is parked is, and where the time went.
 
     \b
     Example:
@@ -33,17 +35,42 @@ def command(*, as_json: bool) -> None:
         click.echo(f"  {reason:20} {count}")
     if report["consumers"] is not None:
         click.echo(f"consumers {report['consumers']}")
+    for line in _time_and_run(report):
+        click.echo(line)
+
+
+def _time_and_run(report: dict[str, Json]) -> Iterator[str]:
+    from scraper.observability import time_spent
+
+    if report["time"]:
+        yield f"time     of the last {RESULTS_LOOKED_AT} results at most"
+        yield from time_spent.lines(report["time"])
+    running = report["running"]
+    if running is None:
+        yield "workers  none is running here"
+        return
+    yield f"workers  {running['workers']} running; limited by {running['limited_by']}"
+    yield from time_spent.lines(running["recent_seconds"])
+
+
+RESULTS_LOOKED_AT = 10_000
 
 
 async def queue_status(settings: Settings) -> dict[str, Json]:
     """What waits, what is done, and why what is parked is."""
     from scraper.app import open_broker, open_store
+    from scraper.commands.attached import host_picture
     from scraper.observability.logs import log_events
+    from scraper.observability.view import Queue
 
     observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
     async with open_store(settings, create=False) as store, open_broker(settings, observe=observe) as broker:
         depth = await broker.depth()
         counts = await store.counts()
+        spent = await store.time_spent(RESULTS_LOOKED_AT)
+    picture = await host_picture(settings)
+    picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, depth.in_hand or picture.total().in_hand))
+    view = picture.view(time.time())
     parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
     return {
         "tasks": depth.tasks,
@@ -52,4 +79,6 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         "done": sum(count for (status, _), count in counts.items() if status == "done"),
         "parked": sum(parked.values()),
         "reasons": parked,
+        "time": {phase: round(seconds, 3) for phase, seconds in spent.items()},
+        "running": view.plain() if view.workers else None,
     }

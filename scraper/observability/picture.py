@@ -23,6 +23,7 @@ from scraper.observability.history import STEP_SECONDS, History, Step
 from scraper.observability.said import said
 from scraper.observability.tally import Tally
 from scraper.observability.view import Queue, Said, Throttle, View
+from scraper.terminal_text import in_one_line
 
 RECENT_SECONDS = 300.0
 """What a run is limited by is judged from so many last seconds."""
@@ -73,7 +74,7 @@ class Picture:
         elif isinstance(event, QueueDepth):
             self.queue_says(Queue(event.ready, event.waiting, event.in_hand))
         if (text := said(event)) is not None:
-            self._events.append(Said(at, event.level, event.name, _printable(text)))
+            self._events.append(Said(at, event.level, event.name, in_one_line(text)))
 
     def worker_says(self, worker: int, tally: Tally, *, at: float) -> None:
         """A worker's sums; smaller ones than before come from its successor."""
@@ -161,7 +162,7 @@ class Picture:
             reasons=dict(total.reasons.most_common()),
             counts=dict(total.counts),
             waits=dict(total.waits),
-            away={what: _printable(why) for what, why in total.away.items()},
+            away={what: in_one_line(why) for what, why in total.away.items()},
             seconds=dict(total.seconds),
             recent_seconds=dict(recent.seconds),
             latency_p50_s=latency.quantile(0.5),
@@ -172,7 +173,7 @@ class Picture:
             tokens_per_second=minute.tokens / elapsed,
             finished_per_minute=round(per_minute, 1),
             seconds_left=round(left / per_minute * 60.0, 1) if per_minute and left is not None else None,
-            limited_by=_printable(advised.sentence),
+            limited_by=in_one_line(advised.sentence),
             change=advised.setting,
             spark=self._spark(now),
             circuit_log=tuple(self._circuit_log),
@@ -254,11 +255,6 @@ class Picture:
         starts = {step.number: step.starts for step in self.history.last(SPARK_STEPS * STEP_SECONDS, now=now)}
         newest = int(now // STEP_SECONDS)
         return [starts.get(number, 0) for number in range(newest - SPARK_STEPS + 1, newest + 1)]
-
-
-def _printable(text: str) -> str:
-    """What others wrote moves no cursor and rings no bell."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _sum(steps: list[Step]) -> Step:

@@ -16,17 +16,20 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from scraper.json_text import storable
+from scraper.json_text import read_json, storable
 from scraper.models import ParkReason, Remains, Result, Standing
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, row_of
 from scraper.store.sqlite_thread import SqliteThread
 
 Known: TypeAlias = Literal["done", "parked", "submitted"]
+
+_TIME_SPENT = "SELECT timings FROM results_rows WHERE timings IS NOT NULL ORDER BY seq DESC LIMIT ?"
 
 IDS_AT_ONCE = 500  # SQLite takes 32,766 parameters, older builds 999
 
@@ -128,6 +131,14 @@ class SqliteStore:
             lambda database: database.execute("SELECT status, reason, n FROM results_counts WHERE n > 0").fetchall()
         )
         return {(status, ParkReason(reason) if reason else None): n for status, reason, n in rows}
+
+    async def time_spent(self, rows: int) -> dict[str, float]:
+        """Seconds by phase of the newest `rows` results together."""
+        found = await self._thread.read(lambda database: database.execute(_TIME_SPENT, (rows,)).fetchall())
+        spent: Counter[str] = Counter()
+        for (timings,) in found:
+            spent.update(read_json(timings))
+        return dict(spent)
 
     async def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
         """Every row there is now, each once, in the order in which their ids first came, in constant memory."""

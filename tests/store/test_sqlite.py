@@ -274,3 +274,10 @@ async def test_a_store_survives_its_process(path):
     async with SqliteStore(path) as store:
         assert await rows_of(store) == [FULL]
         assert await store.known(["two"]) == {"two": "submitted"}
+
+
+async def test_the_time_of_the_newest_results_is_summed_by_phase(store):
+    for number, timings in enumerate([{"fetch": 100.0}, {"fetch": 1.0, "generate": 2.0}, {}, {"fetch": 0.5}]):
+        await store.save(done(f"t{number}", timings=timings))
+    assert await store.time_spent(2) == {"fetch": 1.5, "generate": 2.0}
+    assert await store.time_spent(0) == {}
