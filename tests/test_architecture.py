@@ -19,6 +19,7 @@ LEVELS = [
         "models",
         "errors",
         "events",
+        "event_loop",
         "config",
         "deadline",
         "trace",

@@ -38,7 +38,9 @@ def command(*, until_empty: bool) -> None:
     Example:
       WORKERS=2 python -m scraper.main run --until-empty
     """
-    worked, summary = asyncio.run(supervise(read_settings(), until_empty=until_empty, say=_say))
+    from scraper.event_loop import run
+
+    worked, summary = run(supervise(read_settings(), until_empty=until_empty, say=_say))
     if until_empty and worked:
         _say(summary)
     sys.exit(0 if worked else 1)

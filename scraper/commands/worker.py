@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import click
@@ -16,9 +15,10 @@ from scraper.lifeline import EXIT_MISCONFIGURED
 def command() -> None:
     """One worker process, started by `run`."""
     from scraper.app import work
+    from scraper.event_loop import run
 
     try:
-        asyncio.run(work(read_settings()))
+        run(work(read_settings()))
     except Misconfigured as error:
         click.echo(error, err=True)
         sys.exit(EXIT_MISCONFIGURED)

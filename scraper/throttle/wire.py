@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from typing import cast
 
 from scraper.host import Process, process_of
 from scraper.throttle.forked import keep_from_children
@@ -82,7 +83,7 @@ class Wire(asyncio.Protocol):
     # --- for asyncio ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
         self._transport = transport
         connected = transport.get_extra_info("socket")
         self._socket = connected
