@@ -19,7 +19,7 @@ from scraper.lifeline import Stop, lifeline
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
-from scraper.ports import Broker, Store, Workbench
+from scraper.ports import Answers, Broker, Store, Workbench
 from scraper.trace import OnStep
 from scraper.worker import Limits, Worker
 
@@ -105,8 +105,9 @@ def open_llm_client(settings: Settings, *, throttle: Throttle | None, observe: O
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterator[PagePipeline]:
-    from scraper.pipeline import PagePipeline
+async def open_pipeline(settings: Settings, *, answers: Answers, observe: Observe) -> AsyncIterator[PagePipeline]:
+    from scraper.pipeline import Extract, PagePipeline
+    from scraper.pipeline.answer_once import AnswerOnce
     from scraper.pipeline.extract import Extractor
     from scraper.pipeline.fetch import Fetcher
     from scraper.pipeline.isolation import Cleaner
@@ -125,7 +126,7 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
         )
         throttle = await stack.enter_async_context(shared_throttle(settings, observe=observe))
         client = await stack.enter_async_context(open_llm_client(settings, throttle=throttle, observe=observe))
-        extractor = Extractor(
+        extract: Extract = Extractor(
             client,
             max_tokens=settings.vllm_max_tokens,
             context_tokens=settings.vllm_context_tokens,
@@ -135,7 +136,14 @@ async def open_pipeline(settings: Settings, *, observe: Observe) -> AsyncIterato
             grounding=settings.grounding,
             observe=observe,
         )
-        yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extractor)
+        if settings.cache:
+            asked_with = settings.model_dump(mode="json", include=DECIDES_THE_ANSWER)
+            extract = AnswerOnce(extract, answers=answers, model_name=client.model_name, asked_with=asked_with)
+        yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extract)
+
+
+DECIDES_THE_ANSWER = {"vllm_temperature", "vllm_max_tokens", "vllm_context_tokens", "structured_data", "grounding"}
+"""Settings with which the same page may get another answer."""
 
 
 def task_decoder(settings: Settings) -> Callable[[bytes], Task]:
@@ -177,7 +185,7 @@ async def _open_worker(settings: Settings, stack: AsyncExitStack, *, observe: Ob
     """A worker with everything it needs, to be closed by `stack`. Waits for a broker that is away."""
     store = await stack.enter_async_context(open_store(settings))
     broker = await stack.enter_async_context(open_broker(settings, observe=observe))
-    pipeline = await stack.enter_async_context(open_pipeline(settings, observe=observe))
+    pipeline = await stack.enter_async_context(open_pipeline(settings, answers=store.answers, observe=observe))
     return Worker(
         pipeline,
         broker=broker,

@@ -169,13 +169,15 @@ class LLMClient:
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
         """Tokens of the prompt with its chat template; None where the server cannot say."""
-        model = self._model
-        if not model:
-            served = self._served.known or await self._served.ask()
-            if not isinstance(served, ServedModel):
-                return None
-            model = served.name
-        return await self._server.count_tokens(messages, model=model)
+        model = await self.model_name()
+        return None if model is None else await self._server.count_tokens(messages, model=model)
+
+    async def model_name(self) -> str | None:
+        """Who answers; None where only the server knows and cannot say now. Holds nobody."""
+        if self._model:
+            return self._model
+        served = self._served.known or await self._served.ask()
+        return served.name if isinstance(served, ServedModel) else None
 
     # --- the retry layer ------------------------------------------------------------------------------------------
 

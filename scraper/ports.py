@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, Self, TypeAlias
 
-from scraper.models import ParkReason, Priority, Remains, Result, Standing, Trail
+from scraper.models import Json, ParkReason, Priority, Remains, Result, Standing, Trail
 
 QueueName: TypeAlias = Literal["tasks", "parked"]
 
@@ -103,12 +103,27 @@ class Broker(Protocol):
     async def depth(self) -> Depth: ...
 
 
+class Answers(Protocol):
+    """What the model has answered, by a key that stands for the whole question. A cache: it may forget."""
+
+    async def find(self, key: bytes) -> Json | None:
+        """Raises Unavailable."""
+        ...
+
+    async def keep(self, key: bytes, answer: Json) -> None:
+        """Found from now on by this process, and by the others once the next result is saved."""
+        ...
+
+
 class Store(Protocol):
     """Where results and parked tasks end. Entered once per process; raises Misconfigured, later Unavailable."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...
+
+    @property
+    def answers(self) -> Answers: ...
 
     async def find(self, task_id: str) -> Standing | None: ...
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scraper.testing.site import SimulatedSite
+from scraper.testing.site import Answer, SimulatedSite
+from scraper.testing.site_pages import page as site_page
 from scraper.testing.vllm import SimulatedVLLM
 from scraper.testing.vllm_faults import parse_faults
 from tests.service import Service
@@ -188,6 +189,7 @@ async def test_bad_lines_are_refused_with_their_numbers_and_the_others_go_on(ser
 
 
 async def test_what_is_done_or_waiting_is_skipped_unless_asked_for_again(service, site, model):
+    service.environment["CACHE"] = "off"
     url = site.url("/product/1")
     assert "1 queued" in (await submit(service, url)).stderr
     assert "0 queued, 1 skipped" in (await submit(service, url)).stderr
@@ -199,6 +201,31 @@ async def test_what_is_done_or_waiting_is_skipped_unless_asked_for_again(service
     await said(service, "--until-empty")
     assert model.stats.requests == asked + 1
     assert len(await results(service)) == 1
+
+
+async def test_an_unchanged_page_costs_no_second_call_and_a_changed_one_does(service, site, model):
+    service.environment["STRUCTURED_DATA"] = "off"
+    tasks = [{"url": site.url(f"/product/{number}"), "task_id": f"{number}"} for number in (1, 2)]
+    await submit(service, *tasks)
+    await said(service, "--until-empty")
+    first, asked = await results(service), model.stats.requests
+    site.answers["/product/2"] = Answer(body=site_page("product", 3, base_url=site.url("")).body)
+    await said(service, "submit", "--schema", "product", "--again", Path(service.folder) / "tasks.jsonl")
+    await said(service, "--until-empty")
+    second = await results(service)
+    assert {name: (row["cached"], row["calls"]) for name, row in second.items()} == {"1": (True, 0), "2": (False, 1)}
+    assert (second["1"]["data"], second["1"]["model"]) == (first["1"]["data"], first["1"]["model"])
+    assert model.stats.requests == asked + 1
+
+
+async def test_equal_tasks_at_the_same_moment_cost_one_call(service, site, model):
+    service.environment["STRUCTURED_DATA"] = "off"
+    await submit(service, *[{"url": site.url("/product/1"), "task_id": f"{number}"} for number in range(6)])
+    await said(service, "--until-empty")
+    rows = (await results(service)).values()
+    assert sorted(row["calls"] for row in rows) == [0, 0, 0, 0, 0, 1]
+    assert len({json.dumps(row["data"]) for row in rows}) == 1
+    assert model.stats.requests == 1
 
 
 async def test_a_model_server_that_fails_for_a_while_costs_no_task_an_attempt(service, site, model):

@@ -1,4 +1,4 @@
-"""The steps of a task on one screen: decode → fetch → clean → extract (ask, validate, at most repair)."""
+"""The steps of a task on one screen: decode → fetch → clean → extract (answered before? else ask, validate, repair)."""
 
 from __future__ import annotations
 

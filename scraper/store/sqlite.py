@@ -23,6 +23,7 @@ from typing import Literal, Self, TypeAlias
 
 from scraper.json_text import read_json, storable
 from scraper.models import ParkReason, Remains, Result, Standing
+from scraper.store.sqlite_answers import SqliteAnswers
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, row_of
 from scraper.store.sqlite_thread import SqliteThread
@@ -57,6 +58,11 @@ class SqliteStore:
         self._thread = SqliteThread(
             lambda: open_database(self._path, create=create, busy_seconds=busy_seconds), path=self._path
         )
+        self._answers = SqliteAnswers(self._thread, clock_ns=clock_ns)
+
+    @property
+    def answers(self) -> SqliteAnswers:
+        return self._answers
 
     async def __aenter__(self) -> Self:
         """Open or create the file; raises Misconfigured naming RESULTS_URL, or Unavailable."""
@@ -79,8 +85,9 @@ class SqliteStore:
     async def save(self, result: Result, remains: Remains | None = None) -> None:
         """Durable before it returns; which result stays is the table above.
 
-        A parked row saved without `remains` keeps those it has; a done row has none.
+        A parked row saved without `remains` keeps those it has; a done row has none. New answers go with it.
         """
+        answers = self._answers.to_write()
 
         def work(database: sqlite3.Connection) -> None:
             stays = database.execute(_SAVE, row_of(result)).rowcount == 0
@@ -89,8 +96,10 @@ class SqliteStore:
                     _SAVE_REMAINS, (*packed(remains, keep_page=self._keeps_pages), storable(result.task_id))
                 )
             database.execute("DELETE FROM results_submitted WHERE task_id = ?", (storable(result.task_id),))
+            self._answers.write(database, answers)
 
         await self._thread.write(work)
+        self._answers.written(answers)
 
     async def submitted(self, task_ids: Sequence[str]) -> None:
         """Remember ids whose publish was confirmed, until a result is saved.

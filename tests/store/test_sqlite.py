@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from scraper.errors import Unavailable
 from scraper.models import Failure, Page, ParkReason, Remains, Standing, Usage
 from scraper.store.sqlite import SqliteStore
 from tests.store.results import FULL, MOMENT, done, parked, query, rows_of
@@ -281,3 +283,36 @@ async def test_the_time_of_the_newest_results_is_summed_by_phase(store):
         await store.save(done(f"t{number}", timings=timings))
     assert await store.time_spent(2) == {"fetch": 1.5, "generate": 2.0}
     assert await store.time_spent(0) == {}
+
+
+ANSWER = {"data": {"name": "Grüße \ud800 😀", "big": 2**80, "price": 49.5}, "model": None, "fields": {}, "cut": None}
+
+
+async def test_an_answer_is_found_at_once_and_by_others_after_the_next_result(store, path):
+    await store.answers.keep(b"key", ANSWER)
+    assert await store.answers.find(b"key") == ANSWER
+    async with SqliteStore(path) as other:
+        assert await other.answers.find(b"key") is None
+        await store.save(done())
+        assert await other.answers.find(b"key") == ANSWER
+        assert await other.answers.find(b"another") is None
+    assert await store.answers.find(b"key") == ANSWER
+
+
+async def test_the_newer_answer_to_a_question_stays(store, path):
+    for number in range(3):
+        await store.answers.keep(b"key", {"data": number})
+        await store.save(done())
+    assert query(path, "SELECT answer FROM results_answers") == [('{"data":2}',)]
+
+
+async def test_answers_wait_for_a_store_that_is_away(path):
+    async with SqliteStore(path, busy_seconds=0.01) as store:
+        await store.answers.keep(b"key", ANSWER)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable):
+                await store.save(done())
+            other.execute("ROLLBACK")
+        await store.save(done())
+    assert query(path, "SELECT count(*) FROM results_answers") == [(1,)]
