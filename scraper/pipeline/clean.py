@@ -9,7 +9,7 @@ on the screen, prices included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import urljoin
 
@@ -27,11 +27,14 @@ SHORT_CELL_CHARS: Final = 80  # a line break after less than this stays inside i
 MAX_TITLE_CHARS: Final = 500
 
 
-def clean(html: str, *, base_url: str | None = None, keep_links: bool = False, read_data: bool = False) -> Document:
+def clean(
+    html: str, *, base_url: str | None = None, keep_links: bool = False, data_from: Collection[str] = ()
+) -> Document:
     """Visible text of `html` under a short header of what its head says. Never raises, whatever the page.
 
-    With `keep_links`, links and images are followed by their absolute address. With `read_data`, what the page says for
-    machines is read from the same parse. `dropped` counts elements per kind, and `zero_width` characters.
+    With `keep_links`, links and images are followed by their absolute address. What the page says for machines is
+    read from the same parse, of the sources in `data_from`. `dropped` counts elements per kind, and `zero_width`
+    characters.
     """
     if too_deep(html):
         html = flatten(html)
@@ -40,7 +43,7 @@ def clean(html: str, *, base_url: str | None = None, keep_links: bool = False, r
     if root is None:
         return Document("")
     writer = _Writer(_base_url(tree, base_url) if keep_links else None)
-    structured = read_structured(tree, html, url=base_url) if read_data else ()
+    structured = read_structured(tree, html, url=base_url, sources=data_from) if data_from else ()
     title = _take_title(tree, writer)
     head = [writer.visible(line) for line in header(tree, title=title)]
     if hidden := remove_hidden(tree):

@@ -22,6 +22,7 @@ from scraper.models import Document, Page, ParkReason, Task
 from scraper.pipeline.clean import clean, clean_text
 from scraper.pipeline.nesting import too_deep
 from scraper.pipeline.schema import compile_schema
+from scraper.pipeline.structured.plan import sources_for
 
 LARGE_CHARS: Final = 256 * 1024
 MANY_TAGS: Final = 20_000  # the worst that fewer can do to the parser is about a second
@@ -49,7 +50,7 @@ class Cleaner:
         seconds: float = CHILD_SECONDS,
         command: Sequence[str] = _COMMAND,
     ) -> None:
-        """`read_data`: also read what the page says about itself for machines."""
+        """`read_data`: also read what the page says about itself for machines, as far as the schema asks for such."""
         self._read_data = read_data
         self._turn = asyncio.Semaphore(children)
         self._seconds = seconds
@@ -64,16 +65,17 @@ class Cleaner:
         schema = compile_schema(task.schema)
         if not page.is_html:
             return clean_text(page.text)
+        data_from = sources_for(schema) if self._read_data else ()
         if suspect or needs_child(page.text):
-            return await self._in_child(page, keep_links=schema.wants_links)
-        return clean(page.text, base_url=page.url, keep_links=schema.wants_links, read_data=self._read_data)
+            return await self._in_child(page, keep_links=schema.wants_links, data_from=data_from)
+        return clean(page.text, base_url=page.url, keep_links=schema.wants_links, data_from=data_from)
 
-    async def _in_child(self, page: Page, *, keep_links: bool) -> Document:
+    async def _in_child(self, page: Page, *, keep_links: bool, data_from: Sequence[str]) -> Document:
         question = {
             "html": page.text,
             "base_url": page.url,
             "keep_links": keep_links,
-            "read_data": self._read_data,
+            "data_from": data_from,
         }
         body = json.dumps(question).encode()
         died = ""

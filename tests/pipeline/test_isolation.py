@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from scraper.models import Page, ParkReason, Task
 from scraper.pipeline.clean import clean
 from scraper.pipeline.clean_process import CPU_SECONDS, MEMORY_BYTES
 from scraper.pipeline.isolation import LARGE_CHARS, MANY_TAGS, Cleaner, needs_child
+from scraper.pipeline.structured.vocabulary import SOURCES
 
 TASK = Task("t", {"type": "object", "properties": {"url": {"type": "string"}}}, "0" * 64)
+PRODUCT = {"title": "Product", "type": "object", "properties": {"price": {"type": "number"}, "url": {"type": "string"}}}
 LARGE = "<p>large <a href='/x'>page</a></p>\n" * 8000
 
 
@@ -198,6 +201,6 @@ async def test_sigterm_for_the_whole_group_does_not_kill_a_child_at_work(tmp_pat
 
 async def test_what_a_page_says_for_machines_comes_out_of_the_child_too():
     html = '<script type="application/ld+json">{"@type": "Product", "name": "Kettle"}</script>' + LARGE
-    found = await Cleaner(read_data=True)(page(html), TASK, suspect=False)
-    assert found == clean(html, base_url="https://e.example/", keep_links=True, read_data=True)
+    found = await Cleaner(read_data=True)(page(html), replace(TASK, schema=PRODUCT), suspect=False)
+    assert found == clean(html, base_url="https://e.example/", keep_links=True, data_from=SOURCES)
     assert found.structured[1]["value"] == {"@type": ["Product"], "name": "Kettle"}

@@ -10,6 +10,18 @@ from scraper.pipeline.structured.bounds import MAX_KEY_CHARS, Room
 
 MAX_METAS: Final = 500
 MAX_OF_A_NAME: Final = 20
+_TELLING: Final = (
+    "og:",
+    "product:",
+    "article:",
+    "twitter:",
+    "author",
+    "description",
+    "keywords",
+    "dc",
+    "date",
+    "citation",
+)
 
 
 def read_meta(tree: LexborHTMLParser, room: Room) -> dict[str, list[str]]:
@@ -19,7 +31,13 @@ def read_meta(tree: LexborHTMLParser, room: Room) -> dict[str, list[str]]:
         attrs = node.attributes
         name = (attrs.get("property") or attrs.get("name") or "").strip().lower()
         content = attrs.get("content")
-        if not name or not content or len(name) > MAX_KEY_CHARS or "itemprop" in attrs or room.full:
+        if (
+            not content
+            or not name.startswith(_TELLING)
+            or len(name) > MAX_KEY_CHARS
+            or "itemprop" in attrs
+            or room.full
+        ):
             continue
         values = found.setdefault(name, [])
         if len(values) < MAX_OF_A_NAME and (text := room.text(content)) and text not in values:

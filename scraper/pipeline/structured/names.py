@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"[^\W_]+")
 MAX_NAMES: Final = 8
 MAX_NAME_CHARS: Final = 500
 BEGIN_CHARS: Final = 16
@@ -23,10 +23,11 @@ class PageNames:
     addresses: frozenset[str]
     written: tuple[str, ...] = ()  # the beginnings of names and the paths, as a script may write them
 
-    def is_name(self, name: str) -> bool:
+    def is_name(self, name: str, *, share: float = 0.0) -> bool:
         """Whether the page is called so, exactly or within a longer title that adds a shop's name, or the other way.
 
-        One word is a name only where it is the whole title: `Kettle` is within the title of every kettle.
+        One word is a name only where it is the whole title: `Kettle` is within the title of every kettle. `share` is
+        how much of the longer one the shorter must be.
         """
         words = as_words(name)
         if len(words) < 3:
@@ -34,7 +35,8 @@ class PageNames:
         if words in self.names:
             return True
         return any(
-            _within(words, page) or (page.count(" ") >= 2 and len(page) * 2 > len(words) and _within(page, words))
+            (_within(words, page) and len(words) >= share * len(page))
+            or (page.count(" ") >= 2 and len(page) >= max(0.5, share) * len(words) and _within(page, words))
             for page in self.names
             if page.count(" ") and words.count(" ")
         )
@@ -44,7 +46,7 @@ class PageNames:
         return any(each in script for each in self.written)
 
     def is_address(self, address: str) -> bool:
-        return comparable_address(address) in self.addresses
+        return any(each in address for each in self.addresses) and comparable_address(address) in self.addresses
 
 
 def page_names(names: list[str], addresses: list[str]) -> PageNames:
@@ -60,9 +62,9 @@ def page_names(names: list[str], addresses: list[str]) -> PageNames:
     return PageNames(tuple(each for each in words if len(each) >= 3), places, tuple(written))
 
 
-def as_words(text: str) -> str:
-    """Letters and digits only, without case, accents of compatibility forms folded: `Nº 5 – Neu!` → `no 5 neu`."""
-    text = text[:MAX_NAME_CHARS]
+def as_words(text: str, *, chars: int = MAX_NAME_CHARS) -> str:
+    """Letters and digits only, without case, compatibility forms folded: `Nº 5 – Neu!` → `no 5 neu`."""
+    text = text[:chars]
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(_WORD.findall(text.casefold()))

@@ -5,6 +5,7 @@ A page without any is known by a look for a few words, and costs no more than th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, TypeAlias
 
 from selectolax.lexbor import LexborHTMLParser
@@ -23,28 +24,30 @@ MAX_HEADINGS: Final = 3
 MAX_NAME_CHARS: Final = 500
 
 
-def read_structured(tree: LexborHTMLParser, html: str, *, url: str | None) -> tuple[Found, ...]:
+def read_structured(
+    tree: LexborHTMLParser, html: str, *, url: str | None, sources: Collection[str]
+) -> tuple[Found, ...]:
     """Every thing that the page describes in data, in the page's order, the best kind of source first.
 
     The first entry is the page itself (`source` is `page`): its names and addresses. Reads only; call it before
-    anything is cut out of the tree. Never raises, whatever the page.
+    anything is cut out of the tree. Never raises, whatever the page. Other sources than `sources` are not looked at.
     """
-    scripts = "<script" in html
     room = Room()
-    meta = read_meta(tree, room) if "<meta" in html else {}
+    meta = read_meta(tree, room) if "meta" in sources and "<meta" in html else {}
     found = [_found("meta", "", meta)] if meta else []
-    json_ld, documents, programs = _scripts(tree) if scripts else ([], [], [])
-    if json_ld:
+    state = "embedded_state" in sources and "<script" in html
+    json_ld, documents, programs = _scripts(tree, state=state) if state or "ld+json" in html else ([], [], [])
+    if json_ld and "json_ld" in sources:
         found += [_found("json_ld", path, thing) for path, thing in read_json_ld(json_ld, room)]
-    if "itemprop" in html:
+    if "microdata" in sources and "itemprop" in html:
         things = read_marked_up(tree, MICRODATA, room, base_url=url)
         found += [_found("microdata", path, thing) for path, thing in things]
-    if "typeof=" in html and ("schema.org" in html or "schema:" in html):
+    if "rdfa" in sources and "typeof=" in html and ("schema.org" in html or "schema:" in html):
         found += [_found("rdfa", path, thing) for path, thing in read_marked_up(tree, RDFA, room, base_url=url)]
     page = _page(tree, meta, url)
     if documents or programs:
-        state = read_state(documents, programs, names_of(page), room)
-        found += [_found("embedded_state", path, thing) for path, thing in state]
+        states = read_state(documents, programs, names_of(page), room)
+        found += [_found("embedded_state", path, thing) for path, thing in states]
     return (_found("page", "", page), *found) if found else ()
 
 
@@ -75,14 +78,16 @@ def names_of(page: dict[str, Json]) -> PageNames:
     )
 
 
-def _scripts(tree: LexborHTMLParser) -> tuple[list[str], list[str], list[str]]:
-    """Texts of the page's scripts: JSON-LD, other JSON, and programs that may assign data."""
+def _scripts(tree: LexborHTMLParser, *, state: bool) -> tuple[list[str], list[str], list[str]]:
+    """Texts of the page's scripts: JSON-LD; and with `state` other JSON, and programs that may assign data."""
     kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
     for node in tree.css("script"):
         attrs = node.attributes
         kind = (attrs.get("type") or "").strip().lower()
         if kind.startswith("application/ld+json"):
             kinds[0].append(node.text())
+        elif not state:
+            continue
         elif kind.endswith("json"):
             kinds[1].append(node.text())
         elif "src" not in attrs and kind in _PROGRAMS:

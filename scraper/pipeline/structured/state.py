@@ -20,8 +20,10 @@ MAX_STATE_CHARS: Final = 2 << 20  # of all scripts that are read
 MAX_LOOKED_AT: Final = 60_000  # objects and arrays of all states
 MAX_KEPT: Final = 12
 KEPT_DEPTH: Final = 5
+MOST_OF_THE_TITLE: Final = 0.4  # shops add their name and a category; a brand in the title is less of it
 _NAMES: Final = ("name", "title", "headline", "productName", "product_name", "displayName", "item_name", "productTitle")
 _ADDRESSES: Final = ("url", "canonicalUrl", "canonical", "link", "href", "productUrl", "pdpUrl", "seoUrl")
+_TELLING: Final = frozenset({*_NAMES, *_ADDRESSES})
 
 _ASSIGNED: Final = re.compile(r"(?:=|\.push\()\s*(?=[{\[\"]|JSON\.parse\()")
 _HOLDS_DATA: Final = re.compile(
@@ -42,7 +44,7 @@ def read_state(
             where, value = stack.pop()
             looked_at += 1
             if isinstance(value, dict):
-                if len(value) > 2 and _is_of_page(value, names):
+                if len(value) > 2 and not _TELLING.isdisjoint(value) and _is_of_page(value, names):
                     kept += 1
                     yield where, bounded(value, room, depth=KEPT_DEPTH)
                 below = list(value.items())
@@ -54,7 +56,7 @@ def read_state(
 def _is_of_page(value: dict[str, Json], names: PageNames) -> bool:
     for key in _NAMES:
         name = value.get(key)
-        if isinstance(name, str) and names.is_name(name):
+        if isinstance(name, str) and names.is_name(name, share=MOST_OF_THE_TITLE):
             return True
     return any(isinstance(value.get(key), str) and names.is_address(value[key]) for key in _ADDRESSES)
 

@@ -1,0 +1,156 @@
+"""What a page's own data answers of a schema, for certain: taken only where type, page and sources agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from scraper.models import Document, Json
+from scraper.pipeline.schema import CompiledSchema
+from scraper.pipeline.structured.borne_out import Page, borne_out
+from scraper.pipeline.structured.paths import at, with_plain_offers
+from scraper.pipeline.structured.plan import Asked, plans_for
+from scraper.pipeline.structured.pointers import is_within, set_at
+from scraper.pipeline.structured.sayings import Saying, Source, agreed, agreed_list
+from scraper.pipeline.structured.subject import subjects
+from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
+from scraper.pipeline.structured.wanted import Wanted
+
+DESCRIBING: Final = frozenset({"json_ld", "microdata", "rdfa"})
+MAX_ENTRIES: Final = 200  # of an array of objects
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Values by the JSON pointer of their field; and for each its source, its place there, and the evidence."""
+
+    values: Mapping[str, Json] = field(default_factory=dict)
+    fields: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+    def __or__(self, other: Known) -> Known:
+        return Known({**self.values, **other.values}, {**self.fields, **other.fields})
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+
+def known_values(document: Document, schema: CompiledSchema) -> Known:
+    """What `document` answers of `schema` by its own data. What is not certain is left out. Never raises."""
+    if not document.structured:
+        return Known()
+    page = Page(document, document.structured[0]["value"])
+    for plan in plans_for(schema):
+        about = _about(document.structured, plan.thing, page)
+        if found := _Taker(page).take(plan.asked, about):
+            return _fitting(found, schema)
+    return Known()
+
+
+def _about(structured: Sequence[Json], thing: Thing, page: Page) -> list[Source]:
+    """The page's subject as each source describes it; nothing where only its state and its head speak of anything."""
+    found = [
+        Source(name, each.path, with_plain_offers(each.value))
+        for name in SOURCES[:3]
+        for each in subjects((one for one in structured if one["source"] == name), thing, page.names)
+    ]
+    return found + [Source(**each) for each in structured if each["source"] in {"meta", "embedded_state"}]
+
+
+class _Taker:
+    """Collects what is certain about one thing and the things in it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def take(self, asked: Sequence[Asked], about: Sequence[Source]) -> Known:
+        found = Known()
+        for each in asked:
+            if each.said.kind == "thing":
+                found |= self._thing(each, about)
+            elif each.field.each is not None:
+                found |= self._list(each.field, each.field.each, each.said, about)
+            else:
+                found |= self._value(each.field, each.said, about)
+        return found
+
+    def _value(self, field: Wanted, said: Property, about: Sequence[Source]) -> Known:
+        def evidence(saying: Saying) -> str | None:
+            return borne_out(saying, said, field, self._page)
+
+        saying = agreed(field, said, about, is_shown=lambda each: evidence(each) is not None)
+        if saying is None or (seen := evidence(saying)) is None:
+            return Known()
+        return _known(field.path, saying.value, [(saying, seen)])
+
+    def _list(self, field: Wanted, each: Wanted, said: Property, about: Sequence[Source]) -> Known:
+        sayings = agreed_list(each, said, about)
+        borne = [
+            (saying, seen) for saying in sayings if (seen := borne_out(saying, said, field, self._page)) is not None
+        ]
+        if not sayings or len(borne) < len(sayings):
+            return Known()
+        return _known(field.path, [saying.value for saying in sayings], borne)
+
+    def _thing(self, asked: Asked, about: Sequence[Source]) -> Known:
+        """An object's properties, each by itself; nothing where a source has several such objects."""
+        things = {source.source: _things_at(source, asked.said) for source in about if source.source in DESCRIBING}
+        things = {name: some for name, some in things.items() if some}
+        if not things or len({len(some) for some in things.values()}) > 1:
+            return Known()
+        if asked.field.each is not None:
+            return self._entries(asked, asked.field.each, next(things[name] for name in SOURCES if name in things))
+        return self.take(asked.inside, [some[0] for some in things.values() if len(some) == 1])
+
+    def _entries(self, asked: Asked, entry: Wanted, sources: Sequence[Source]) -> Known:
+        """An array of objects is taken whole or not at all: each of them with every property."""
+        if not asked.whole or len(sources) > MAX_ENTRIES:
+            return Known()
+        entries = []
+        origin: Mapping[str, Json] = {}
+        for source in sources:
+            found = self.take(asked.inside, [source])
+            if len(found.values) < len(entry.fields):
+                return Known()
+            one: dict[str, Json] = {}
+            for path, value in found.values.items():
+                set_at(one, path.removeprefix(entry.path), value)
+            entries.append(one)
+            origin = origin or next(iter(found.fields.values()))
+        return Known({asked.field.path: entries}, {asked.field.path: origin})
+
+
+def _things_at(source: Source, said: Property) -> list[Source]:
+    found = []
+    for path in said.paths:
+        for place, value in at(source.value, path):
+            if isinstance(value, dict):
+                found.append(replace(source, path=f"{source.path}{place}", value=value))
+            elif isinstance(value, str) and said.of == "organization":
+                found.append(replace(source, path=f"{source.path}{place}", value={"name": value}))
+    return found
+
+
+def _known(path: str, value: Json, borne: Sequence[tuple[Saying, str]]) -> Known:
+    saying, _ = borne[0]
+    evidence = next((each for _, each in borne if each), "")
+    told: dict[str, Json] = {"source": saying.source, "path": saying.path}
+    if others := saying.sources - {saying.source}:
+        told["also"] = sorted(others)
+    if evidence:
+        told |= {"grounded": True, "evidence": evidence}
+    return Known({path: value}, {path: told})
+
+
+def _fitting(known: Known, schema: CompiledSchema) -> Known:
+    """Without the values that break the schema by themselves; what is missing beside them is no fault of theirs."""
+    data: dict[str, Json] = {}
+    for path, value in known.values.items():
+        set_at(data, path, value)
+    wrong = {
+        "".join(f"/{step}" for step in error.instance_path)
+        for error in schema.validator.iter_errors(data)
+        if error.instance_path and error.kind.name != "required"
+    }
+    kept = [path for path in known.values if not any(is_within(path, each) or is_within(each, path) for each in wrong)]
+    return Known({path: known.values[path] for path in kept}, {path: known.fields[path] for path in kept})

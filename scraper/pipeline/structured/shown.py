@@ -1,0 +1,110 @@
+"""What stands on a page just as its data has it, found without an index; and which amounts are to be paid no longer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from scraper.pipeline.grounding.numbers import readings
+from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS
+
+REACH: Final = 120  # characters from a former price to the present one
+MAX_PLACES: Final = 40  # looked at for one way to write a number
+_MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+_SPACES: Final = " \u00a0\u202f"
+_REDUCED: Final = re.compile(r"\D{0,12}[-\u2013\u2212]\s?(\d{1,2})\s?%")  # «219.99 -50%»
+_NUMBER: Final = re.compile(r"\d[\d.,]*\d|\d")
+
+
+def amount_in(text: str, amount: Decimal, *, current: bool = False) -> str | None:
+    """Evidence that `amount` stands in `text`; with `current`, neither struck out nor before a reduction."""
+    for begin, end in _places(text, amount):
+        if not (current and _is_former(text, amount, begin, end)):
+            return _around(text, begin, end)
+    return None
+
+
+def words_in(text: str, words: str) -> str | None:
+    """Evidence that `words` stand in `text` letter by letter."""
+    begin = text.find(words)
+    end = begin + len(words)
+    if begin < 0 or text[max(0, begin - 1) : begin].isalnum() or text[end : end + 1].isalnum():
+        return None
+    return _around(text, begin, end)
+
+
+def day_in(text: str, day: date) -> str | None:
+    """Evidence that `day` stands in `text` in one of the commonest ways; others take an index to be found."""
+    month, number, year = _MONTHS[day.month - 1], day.day, day.year
+    for name in (month, month[:3]):
+        for written in (f"{name} {number}, {year}", f"{number} {name} {year}", f"{name} {number:02}, {year}"):
+            if found := words_in(text, written):
+                return found
+    for written in (day.isoformat(), f"{number:02}.{day.month:02}.{year}", f"{number:02}/{day.month:02}/{year}"):
+        if found := words_in(text, written):
+            return found
+    return None
+
+
+def _around(text: str, begin: int, end: int) -> str:
+    first = max(text.rfind("\n", 0, begin) + 1, begin - MAX_EVIDENCE_CHARS // 4)
+    line_end = text.find("\n", end)
+    last = min(line_end if line_end >= 0 else len(text), first + MAX_EVIDENCE_CHARS)
+    return text[first:last].strip()
+
+
+def _places(text: str, number: Decimal) -> Iterator[tuple[int, int]]:
+    for written in _ways_to_write(number):
+        end = 0
+        for _ in range(MAX_PLACES):
+            begin = text.find(written, end)
+            if begin < 0:
+                break
+            end = begin + len(written)
+            if _is_whole(text, begin, end):
+                yield begin, end
+
+
+def _is_whole(text: str, begin: int, end: int) -> bool:
+    """Whether it is not part of a longer number: `12` of `12.50` or of `112`."""
+    before, after = text[max(0, begin - 2) : begin], text[end : end + 2]
+    if before[-1:].isdigit() or after[:1].isdigit():
+        return False
+    return not (before[-1:] in {".", ","} and before[:1].isdigit()) and not (
+        after[:1] in {".", ",", "^"} and after[1:].isdigit()
+    )
+
+
+def _is_former(text: str, number: Decimal, begin: int, end: int) -> bool:
+    line_begin = text.rfind("\n", 0, begin) + 1
+    if text.count("~~", line_begin, begin) % 2:
+        return True
+    reduced = _REDUCED.match(text, end, end + 20)
+    if reduced is None:
+        return False
+    expected = number * (100 - int(reduced[1])) / 100
+    near = _NUMBER.findall(text, end, end + REACH)
+    return any(abs(Decimal(each) - expected) <= expected / 50 for written in near for each in readings(written))
+
+
+def _ways_to_write(number: Decimal) -> Iterator[str]:
+    whole = int(number)
+    digits = f"{whole}"
+    begins = [digits]
+    if len(digits) > 3:
+        grouped = f"{whole:,}"
+        begins += [grouped, *(grouped.replace(",", each) for each in (".", *_SPACES, "'", "\u2019"))]
+    fraction = f"{number:f}".partition(".")[2].rstrip("0")
+    if not fraction:
+        ends = ["", ".00", ",00", "^00"]
+    elif len(fraction) == 1:
+        ends = [f"{mark}{fraction}{zero}" for zero in ("0", "") for mark in ".,^"]
+    else:
+        ends = [f"{mark}{fraction}" for mark in ".,^"]
+    yield from (begin + end for begin in begins for end in ends)
