@@ -2,6 +2,7 @@
 
 uvloop's `time()` is a millisecond count taken when the loop last woke: after a stall of seconds it still says what it
 said before. The throttle lives on knowing that it is late, so here it is the monotonic clock itself, as in asyncio.
+Its ctrl-c is heard always; asyncio's sleeps through one that comes just before it waits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The loop's clock is the host's: a stall shows at once, and timers keep to it."""
 
 import asyncio
+import subprocess
+import sys
 from time import monotonic
 
 import pytest
@@ -51,3 +53,29 @@ def test_a_time_limit_ends_what_takes_too_long():
 
     with pytest.raises(TimeoutError):
         run(main())
+
+
+INTERRUPTED_ELSEWHERE = """
+import asyncio, signal, threading, time
+from scraper.event_loop import run
+
+def interrupt():
+    time.sleep(0.3)  # by then the loop sleeps
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+async def main():
+    threading.Thread(target=interrupt).start()
+    await asyncio.Event().wait()
+
+try:
+    run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_is_heard_though_another_thread_caught_it():
+    """As one that comes between the loop's last look and its sleep: only what wakes the loop is heard then."""
+    command = [sys.executable, "-c", INTERRUPTED_ELSEWHERE]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("interrupted\n", "")

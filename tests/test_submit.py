@@ -211,6 +211,7 @@ async def test_ids_are_remembered_only_after_the_broker_has_them(store):
 INTERRUPTED = """
 import asyncio, sys
 from pathlib import Path
+from scraper.event_loop import run
 from scraper.store.sqlite import SqliteStore
 from scraper.submit import submit
 from scraper.task_files import TaskReader
@@ -226,7 +227,7 @@ async def main():
         await submit(reader.read(["-"]), broker=Queue(), store=store, refused=print)
 
 try:
-    asyncio.run(main())
+    run(main())
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -14,6 +14,7 @@ from scraper.commands import read_settings
 from scraper.config import Settings, surprises
 from scraper.credentials import without_credentials
 from scraper.errors import Unavailable
+from scraper.event_loop import run
 from scraper.events import Event, WaitingFor, ignore
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def command(*, as_json: bool) -> None:
     Example:
       scraper check
     """
-    findings = asyncio.run(look_at_everything(read_settings()))
+    findings = run(look_at_everything(read_settings()))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings
+from scraper.event_loop import run
 
 if TYPE_CHECKING:
     from scraper.export import Format
@@ -29,9 +29,7 @@ def command(*, format_: Format, output: Path | None, statuses: tuple[str, ...]) 
       scraper export | jq .data
       scraper export --format csv --status done -o products.csv
     """
-    count = asyncio.run(
-        export_results(read_settings(), output, format=format_, statuses=statuses or ("done", "parked"))
-    )
+    count = run(export_results(read_settings(), output, format=format_, statuses=statuses or ("done", "parked")))
     if output is not None:
         click.echo(f"{count} results in {output}", err=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.models import Json
 
 
@@ -23,7 +23,7 @@ def command(*, as_json: bool) -> None:
     Example:
       scraper status --json
     """
-    report = asyncio.run(queue_status(read_settings()))
+    report = run(queue_status(read_settings()))
     if as_json:
         click.echo(json.dumps(report))
         return

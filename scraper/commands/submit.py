@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.models import Priority
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def command(
     if expires_at is not None and expires_at.tzinfo is None:
         expires_at = expires_at.astimezone()  # a time without a zone is the user's own
     with submit_bar(total_bytes(sources)) as progress:
-        counts = asyncio.run(
+        counts = run(
             submit_files(
                 read_settings(),
                 sources,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
@@ -13,6 +12,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.credentials import without_credentials
+from scraper.event_loop import run
 
 Order = Callable[[str, Path], Coroutine[Any, Any, dict[str, Any]]]
 """What to ask the throttle of (endpoint, RUN_DIR)."""
@@ -164,7 +164,7 @@ def close(*, as_json: bool) -> None:
 def _obey(order: Order, *, as_json: bool) -> None:
     """Carry out an order and show the throttle as it is then."""
     settings = read_settings()
-    status = asyncio.run(order(settings.vllm_base_url, settings.run_dir))
+    status = run(order(settings.vllm_base_url, settings.run_dir))
     where = {"endpoint": without_credentials(settings.vllm_base_url), "run_dir": str(settings.run_dir)}
     if as_json:
         click.echo(json.dumps(where | status))

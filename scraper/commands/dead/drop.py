@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from scraper.commands import read_settings
 from scraper.commands.dead.selecting import ids_or_all, selection
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.ports import Selection
 
 
@@ -26,9 +26,9 @@ def command(*, yes: bool, **chosen: Any) -> None:
     """
     settings, selected = read_settings(), selection(**chosen)
     if not yes:
-        count = asyncio.run(count_parked(settings, selected))
+        count = run(count_parked(settings, selected))
         click.confirm(f"Forget {count} parked tasks for good?", abort=True, err=True)
-    click.echo(f"{asyncio.run(drop_parked(settings, selected))} forgotten", err=True)
+    click.echo(f"{run(drop_parked(settings, selected))} forgotten", err=True)
 
 
 async def count_parked(settings: Settings, selected: Selection) -> int:

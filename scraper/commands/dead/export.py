@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import sys
@@ -14,6 +13,7 @@ import click
 from scraper.commands import read_settings
 from scraper.commands.dead.selecting import filters, selection
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.json_text import read_strict
 from scraper.models import Failure, Json, Remains, Result
 from scraper.ports import Selection
@@ -33,7 +33,7 @@ def command(*, output: Path | None, pages: bool, **chosen: Any) -> None:
       scraper dead export --reason schema_invalid | jq '{error, answer}'
       scraper dead export -o parked.jsonl --pages
     """
-    count = asyncio.run(export_parked(read_settings(), selection(**chosen), output, pages=pages))
+    count = run(export_parked(read_settings(), selection(**chosen), output, pages=pages))
     if output is not None:
         click.echo(f"{count} parked tasks in {output}", err=True)
 

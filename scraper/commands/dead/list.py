@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import sys
@@ -16,6 +15,7 @@ from scraper.commands import read_settings
 from scraper.commands.ages import spoken
 from scraper.commands.dead.selecting import filters, selection
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.models import Json, ParkReason, Result
 from scraper.ports import Selection
 from scraper.terminal_text import in_one_line
@@ -35,7 +35,7 @@ def command(*, limit: int, as_json: bool, **chosen: Any) -> None:
       scraper dead list --json --limit 0 | jq -r '.tasks[].url'
     """
     show = _ShowJson() if as_json else _ShowTable(datetime.now(UTC))
-    asyncio.run(list_parked(read_settings(), selection(**chosen), limit=limit, show=show))
+    run(list_parked(read_settings(), selection(**chosen), limit=limit, show=show))
 
 
 async def list_parked(settings: Settings, selected: Selection, *, limit: int, show: _ShowJson | _ShowTable) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import click
 from scraper.commands import read_settings
 from scraper.commands.dead.selecting import ids_or_all, selection
 from scraper.config import Settings
+from scraper.event_loop import run
 from scraper.models import Json
 from scraper.ports import Selection
 from scraper.terminal_text import in_one_line
@@ -42,7 +42,7 @@ def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **ch
       scraper dead replay --reason page_gone --host shop.example --fetch
     """
     selected = selection(**chosen)
-    counts = asyncio.run(
+    counts = run(
         replay_parked(
             read_settings(),
             selected,

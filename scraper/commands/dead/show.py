@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from scraper.commands.dead.export import as_object
 from scraper.config import Settings
 from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured, Permanent
+from scraper.event_loop import run
 from scraper.models import Json, Page, Remains, Task
 from scraper.terminal_text import defused, in_one_line
 
@@ -35,7 +35,7 @@ def command(*, task_id: str, with_input: bool, with_page: bool, as_json: bool) -
       scraper dead show 4f1c0a7e
       scraper dead show 4f1c0a7e --input | less
     """
-    story = asyncio.run(tell(read_settings(), task_id, with_input=with_input, with_page=with_page))
+    story = run(tell(read_settings(), task_id, with_input=with_input, with_page=with_page))
     if as_json:
         click.echo(json.dumps(story))
     else:
