@@ -19,7 +19,7 @@ from scraper.lifeline import Stop, lifeline
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
-from scraper.ports import Answers, Broker, Store, Workbench
+from scraper.ports import Answers, Broker, Pruner, Store, Workbench
 from scraper.trace import OnStep
 from scraper.worker import Limits, Worker
 
@@ -66,6 +66,12 @@ def open_workbench(settings: Settings) -> Workbench:
     from scraper.store.sqlite_workbench import SqliteWorkbench
 
     return SqliteWorkbench(sqlite_path(settings.results_url))
+
+
+def open_pruner(settings: Settings) -> Pruner:
+    from scraper.store.sqlite_prune import SqlitePruner
+
+    return SqlitePruner(sqlite_path(settings.results_url))
 
 
 def shared_throttle(settings: Settings, *, observe: Observe) -> SharedRateLimiter:

@@ -206,3 +206,27 @@ class Workbench(Protocol):
     async def drop(self, selection: Selection) -> int:
         """Forget those selected for good; returns how many there were."""
         ...
+
+
+Prunable: TypeAlias = Literal["cache", "pages", "results", "submitted"]
+"""Remembered answers; pages and raw answers of parked tasks; done results; ids remembered as waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What was let go."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+class Pruner(Protocol):
+    """Lets old things in the store go, while workers run. Entered once; raises as `Store` does."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def prune(self, what: Prunable, *, before: datetime, dry_run: bool = False) -> Freed:
+        """Whatever of it is older than `before`; with `dry_run` it is counted alone."""
+        ...

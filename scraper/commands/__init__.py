@@ -16,7 +16,7 @@ from scraper.config import Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
 
 EXIT_WRONG_USAGE: Final = 2
-COMMANDS: Final = ("run", "submit", "status", "export", "check", "throttle", "dead", "worker")
+COMMANDS: Final = ("run", "submit", "status", "export", "check", "throttle", "dead", "prune", "worker")
 """In the order in which a newcomer meets them."""
 
 

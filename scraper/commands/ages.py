@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
@@ -33,3 +33,14 @@ def spoken(age: timedelta) -> str:
         if seconds >= length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
+
+
+def ago(age: timedelta) -> datetime:
+    """The moment that long before now; 1970 where there is no such year."""
+    try:
+        return max(datetime.now(UTC) - age, _LONG_AGO)
+    except OverflowError:
+        return _LONG_AGO
+
+
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -24,6 +24,8 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 _Outcome: TypeAlias = tuple["_Job", object, BaseException | None]
 
+LET_OTHERS_WRITE_SECONDS = 0.1
+"""Pause between many writes in a row: whoever waits for SQLite's lock looks after it no more often than that."""
 MOST_WRITES_IN_ONE_TRANSACTION = 256  # bounds how long one commit holds the file against other processes
 
 _GONE_WRONG = {

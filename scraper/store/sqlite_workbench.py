@@ -6,6 +6,7 @@ into the queue again is not touched: it is somebody's work already.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from scraper.models import Json, ParkReason, Remains, Result
 from scraper.ports import Selection
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, microseconds, page_of, remains_of, result_of
-from scraper.store.sqlite_thread import SqliteThread
+from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS, SqliteThread
 
 HANDED_OUT_BYTES: Final = 16 << 20  # of bodies, pages and answers in memory at once; a single one may be larger
 DROPPED_AT_ONCE: Final = 500  # rows, in one transaction: workers wait for it
@@ -108,6 +109,7 @@ class SqliteWorkbench:
         while rows := await self._thread.write(drop_some):
             dropped += len(rows)
             after = rows[-1]
+            await asyncio.sleep(LET_OTHERS_WRITE_SECONDS)
         return dropped
 
     async def _last(self) -> int:

@@ -136,8 +136,7 @@ async def test_pages_are_handed_out_on_demand(store, workbench):
 
 
 async def test_dropping_leaves_nothing_of_them_and_the_others_alone(store, workbench, path):
-    for number in range(1200):
-        await park(store, f"gone-{number}", url=None)
+    await asyncio.gather(*(park(store, f"gone-{number}", url=None) for number in range(1200)))
     await park(store, "invalid", INVALID)
     await store.save(done("done"))
     assert await workbench.drop(Selection(reasons=(GONE,))) == 1200
@@ -174,8 +173,7 @@ async def test_listing_walks_parked_rows_alone_and_sorts_nothing(store, workbenc
 
 
 async def test_workers_go_on_while_much_is_dropped(store, workbench):
-    for number in range(2000):
-        await park(store, f"{number}")
+    await asyncio.gather(*(park(store, f"{number}") for number in range(2000)))
     dropping = asyncio.create_task(workbench.drop(ALL))
     saved = 0
     while not dropping.done():

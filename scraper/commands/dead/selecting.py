@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
-from scraper.commands.ages import Age
+from scraper.commands.ages import Age, ago
 from scraper.models import ParkReason
 from scraper.ports import Selection
 
@@ -48,22 +48,14 @@ def selection(
     everything: bool | None = None,
 ) -> Selection:
     """What the options select. Where `everything` may be said, nothing is selected without a word."""
-    now = datetime.now(UTC)
     selected = Selection(
         task_ids=task_ids,
         reasons=tuple(ParkReason(reason) for reason in reasons),
         hosts=hosts,
         schema=schema,
-        before=None if older_than is None else _ago(now, older_than),
-        after=None if newer_than is None else _ago(now, newer_than),
+        before=None if older_than is None else ago(older_than),
+        after=None if newer_than is None else ago(newer_than),
     )
     if everything is not None and everything == (selected != Selection()):
         raise click.UsageError("name tasks by ID or by options, or say --all" + (", not both" if everything else ""))
     return selected
-
-
-def _ago(now: datetime, age: timedelta) -> datetime:
-    try:
-        return now - age
-    except OverflowError:
-        return datetime(1970, 1, 1, tzinfo=UTC)
