@@ -111,7 +111,9 @@ def open_llm_client(settings: Settings, *, throttle: Throttle | None, observe: O
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, *, answers: Answers, observe: Observe) -> AsyncIterator[PagePipeline]:
+async def open_pipeline(
+    settings: Settings, *, throttle: Throttle, answers: Answers, observe: Observe
+) -> AsyncIterator[PagePipeline]:
     from scraper.pipeline import Extract, PagePipeline
     from scraper.pipeline.answer_once import AnswerOnce
     from scraper.pipeline.extract import Extractor
@@ -130,7 +132,6 @@ async def open_pipeline(settings: Settings, *, answers: Answers, observe: Observ
                 run_dir=settings.run_dir,
             )
         )
-        throttle = await stack.enter_async_context(shared_throttle(settings, observe=observe))
         client = await stack.enter_async_context(open_llm_client(settings, throttle=throttle, observe=observe))
         extract: Extract = Extractor(
             client,
@@ -163,7 +164,8 @@ def task_decoder(settings: Settings) -> Callable[[bytes], Task]:
 
 async def work(settings: Settings) -> None:
     """One worker process, until its supervisor or a signal says stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c reaches the whole group; the supervisor passes it on
+    for for_the_supervisor in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; it passes them on
+        signal.signal(for_the_supervisor, signal.SIG_IGN)
     tally = Tally()
     log = log_events(level=settings.log_level, style=settings.log_format)
 
@@ -173,30 +175,41 @@ async def work(settings: Settings) -> None:
 
     stop = Stop()
     stop.on_signals(signal.SIGTERM)
+    throttle = shared_throttle(settings, observe=observe)
     worker: Worker | None = None
 
     def tell() -> bytes:
         tally.in_hand = worker.in_hand if worker is not None else 0
         return tally.to_line()
 
-    async with lifeline(stop, tell=tell), AsyncExitStack() as stack:
-        worker = await _unless(stop, _open_worker(settings, stack, observe=observe))
+    async with lifeline(stop, tell=tell, set_limits=throttle.set_limits), AsyncExitStack() as stack:
+        worker = await _unless(stop, _open_worker(settings, stack, throttle=throttle, observe=observe))
         if worker is not None:
             observe(_started(settings))
             await worker.run(stop.drain, stop.now)
     observe(WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"]))
 
 
-async def _open_worker(settings: Settings, stack: AsyncExitStack, *, observe: Observe) -> Worker:
+async def _open_worker(
+    settings: Settings, stack: AsyncExitStack, *, throttle: SharedRateLimiter, observe: Observe
+) -> Worker:
     """A worker with everything it needs, to be closed by `stack`. Waits for a broker that is away."""
+    from scraper.census import count_consumers
+
     store = await stack.enter_async_context(open_store(settings))
     broker = await stack.enter_async_context(open_broker(settings, observe=observe))
-    pipeline = await stack.enter_async_context(open_pipeline(settings, answers=store.answers, observe=observe))
+    await stack.enter_async_context(throttle)
+    pipeline = await stack.enter_async_context(
+        open_pipeline(settings, throttle=throttle, answers=store.answers, observe=observe)
+    )
+    consumers = settings.concurrent_consumers_per_worker
+    say = partial(throttle.takes, settings.queue_namespace, consumers=consumers)
+    stack.push_async_callback(ended, asyncio.create_task(count_consumers(broker, say=say)))
     return Worker(
         pipeline,
         broker=broker,
         store=store,
-        consumers=settings.concurrent_consumers_per_worker,
+        consumers=consumers,
         limits=_limits(settings),
         render_result=_result_line if settings.results_queue else None,
         on_step=_step_lines(observe) if settings.log_level == "debug" else None,

@@ -8,7 +8,7 @@ one line each that says which and why. Other environment names are ignored: vLLM
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from scraper.errors import Misconfigured
 from scraper.host import default_run_dir
 
 ENV_FILE = Path(".env")
+NO_ENV_FILE = Path(os.devnull)
 SHARE_OF_CONSUMER_TIMEOUT = 0.9
 """A delivery held longer than the broker's consumer timeout comes back and would run for ever; stay well below."""
 
@@ -169,6 +170,35 @@ def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
     if nearly:
         raise Misconfigured("\n".join(nearly))
     return settings
+
+
+CHANGE_AT_RUN_TIME = (
+    "vllm_max_concurrent",
+    "vllm_requests_per_minute",
+    "vllm_circuit_breaker_threshold",
+    "vllm_circuit_breaker_timeout",
+)
+"""What SIGHUP changes; everything else needs a restart."""
+
+
+def taken_over(running: Settings, read: Settings) -> tuple[Settings, list[str], list[str]]:
+    """What holds once `read` was read beside the `running` settings: (settings, names changed, names for a restart)."""
+    differing = [name for name in Settings.model_fields if getattr(read, name) != getattr(running, name)]
+    changed = [name for name in differing if name in CHANGE_AT_RUN_TIME]
+    settings = running.model_copy(update={name: getattr(read, name) for name in changed})
+    return settings, changed, [name for name in differing if name not in changed]
+
+
+def as_environment(settings: Settings, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Everything that was set (or `names`), for a process that shall have the same whatever `.env` says by then."""
+    chosen = settings.model_fields_set if names is None else names
+    return {name.upper(): _written(getattr(settings, name)) for name in chosen}
+
+
+def _written(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(int(value)) if isinstance(value, ByteSize) else str(value)
 
 
 def surprises(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -289,6 +289,23 @@ class SettingWarning(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsReread(Event):
+    """SIGHUP: what may change at run time has changed, for all workers."""
+
+    name: ClassVar[str] = "settings_reread"
+    changed: str  # NAME=value …; empty: nothing
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRefused(Event):
+    """SIGHUP, but what was read is wrong: everything stays as it was."""
+
+    name: ClassVar[str] = "settings_refused"
+    level: ClassVar[Level] = "error"
+    mistakes: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSettled(Event):
     """The whole story of one delivery."""
 

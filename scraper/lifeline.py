@@ -1,12 +1,14 @@
 """What supervisor and worker say to each other over the worker's standard input and output.
 
-Down: a line `drain` or `now`; the end of the pipe means that the supervisor is gone, which is `drain` as well.
+Down: a line `drain` or `now`, or `limits` and the throttle's new ones as JSON; the end of the pipe means that the
+supervisor is gone, which is `drain` as well.
 Up: a line of JSON, the worker's tally, twice a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 DRAIN, NOW = b"drain\n", b"now\n"
+_LIMITS = b"limits "
 
 EXIT_MISCONFIGURED = 78
 """What a worker exits with when starting it again cannot help (EX_CONFIG of sysexits.h)."""
@@ -42,11 +45,37 @@ class Stop:
         for each in signals:
             loop.add_signal_handler(each, self.ask)
 
+    def on_hangup(self, otherwise: Callable[[], None]) -> None:
+        """SIGHUP asks where it says that the terminal is gone; sent by hand, or under nohup, it means `otherwise`."""
+        ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+        def hung_up() -> None:
+            if ends_with_terminal and not _has_terminal():
+                self.ask()
+            else:
+                otherwise()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
 
 @asynccontextmanager
-async def lifeline(stop: Stop, *, tell: Callable[[], bytes]) -> AsyncIterator[None]:
-    """The worker's end: follows the supervisor's words and tells `tell()` regularly, never waiting for a reader."""
-    tasks = [asyncio.create_task(_listen(stop)), asyncio.create_task(_tell(tell))]
+async def lifeline(
+    stop: Stop, *, tell: Callable[[], bytes], set_limits: Callable[..., None] | None = None
+) -> AsyncIterator[None]:
+    """The worker's end: follows the supervisor's words and tells `tell()` regularly, never waiting for a reader.
+
+    `set_limits` is called with what `limits_word` was made of.
+    """
+    tasks = [asyncio.create_task(_listen(stop, set_limits)), asyncio.create_task(_tell(tell))]
     try:
         yield
     finally:
@@ -56,13 +85,22 @@ async def lifeline(stop: Stop, *, tell: Callable[[], bytes]) -> AsyncIterator[No
         _write(tell())
 
 
-async def _listen(stop: Stop) -> None:
+def limits_word(**limits: float) -> bytes:
+    """The throttle's new limits, for every worker."""
+    return _LIMITS + json.dumps(limits).encode() + b"\n"
+
+
+async def _listen(stop: Stop, set_limits: Callable[..., None] | None) -> None:
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     try:
         while (line := await reader.readline()) != b"":
+            if line.startswith(_LIMITS):
+                if set_limits is not None:
+                    set_limits(**json.loads(line.removeprefix(_LIMITS)))
+                continue
             stop.drain.set()
             if line == NOW:
                 stop.now.set()

@@ -59,6 +59,7 @@ class Supervisor:
         self._environment = {**os.environ, **(environment or {})}
         self._places = [_Place(index) for index in range(workers)]
         self._stopping = False
+        self._change = b""
         self.refused = False  # a worker found its configuration wrong
 
     async def run(self, stop: Stop) -> None:
@@ -74,6 +75,12 @@ class Supervisor:
             await self._ended(keepers, stop.now)
             for wait in waits:
                 wait.cancel()
+
+    def change(self, word: bytes, *, environment: Mapping[str, str]) -> None:
+        """Tell every worker `word`; those that are started from now on find `environment` too."""
+        self._change = word
+        self._environment |= environment
+        self._tell(word)
 
     async def _ended(self, keepers: Sequence[asyncio.Task[None]], stop_now: asyncio.Event) -> None:
         """Drain politely, then at once when asked again, then by force when even that takes too long."""
@@ -130,6 +137,8 @@ class Supervisor:
         except OSError:  # no memory or no process left just now: as a worker that crashed at once
             return _EXIT_NOT_STARTED
         place.process = process
+        if self._change:  # it may have been said while this one was being started
+            self._tell_one(place, self._change)
         if self._stopping:  # all others were told while this one was being started
             self._tell_one(place, DRAIN)
         try:

@@ -64,6 +64,12 @@ class Service:
         assert exported.returncode == 0, exported.stderr
         return [json.loads(line) for line in exported.stdout.splitlines()]
 
+    def throttle(self) -> dict[str, Any]:
+        """What `throttle --json` says."""
+        said = self("throttle", "show", "--json")
+        assert said.returncode == 0, said.stderr
+        return json.loads(said.stdout)
+
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
         said = self("status", "--json")

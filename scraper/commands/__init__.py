@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from scraper.config import Settings, load_settings
+from scraper.config import ENV_FILE, Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
 
 EXIT_WRONG_USAGE: Final = 2
@@ -47,10 +48,10 @@ class Group(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-def read_settings() -> Settings:
+def read_settings(env_file: Path = ENV_FILE) -> Settings:
     """The settings, or exit code 2 with a line for each mistake."""
     try:
-        return load_settings()
+        return load_settings(env_file)
     except Misconfigured as error:
         click.echo(f"Settings:\n{error}", err=True)
         sys.exit(EXIT_WRONG_USAGE)

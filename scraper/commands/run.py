@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 import click
 
 from scraper.commands import read_settings
-from scraper.config import Settings, surprises
+from scraper.config import Settings, as_environment, load_settings, surprises, taken_over
 from scraper.errors import Misconfigured
-from scraper.events import Event, Observe, SettingWarning
-from scraper.lifeline import Stop
+from scraper.events import Event, Observe, SettingsRefused, SettingsReread, SettingWarning
+from scraper.lifeline import Stop, limits_word
 
 if TYPE_CHECKING:
     from scraper.observability.panel import Panel
     from scraper.observability.picture import Picture
     from scraper.observability.progress import UntilEmpty
     from scraper.observability.view import View
+    from scraper.supervisor import Supervisor
 
 
 @click.command("run")
@@ -33,6 +34,7 @@ def command(*, until_empty: bool) -> None:
     """Run the workers (what happens without a command).
 
     The first ctrl-c or SIGTERM lets them finish what they have in hand (DRAIN_SECONDS), the second stops at once.
+    SIGHUP reads .env again: the throttle's limits change at once, the rest is named and waits for a restart.
 
     \b
     Example:
@@ -79,15 +81,22 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
 
         for setting, message in surprises(settings):
             observe(SettingWarning(setting, message))
+        given = as_environment(settings)  # a worker that is started again has the settings of the others
         supervisor = Supervisor(
-            [sys.executable, "-m", "scraper.main", "worker"],
+            [sys.executable, "-m", "scraper.main", "worker", "--no-env-file"],
             workers=settings.workers,
             drain_seconds=settings.drain_seconds,
             observe=observe,
             on_status=partial(_take_status, picture, ending),
             on_log=panel.log if panel else None,
-            environment=_PANEL_ENVIRONMENT if panel else None,
+            environment=given | _PANEL_ENVIRONMENT if panel else given,
         )
+
+        def reread() -> None:
+            nonlocal settings
+            settings = read_again(settings, supervisor, observe=observe)
+
+        stop.on_hangup(reread)
         show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say) if until_empty else _nothing
         async with AsyncExitStack() as stack:
             # this process has nothing else to do, so it is the best home of the throttle; workers only ask
@@ -100,6 +109,33 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
                 stack.push_async_callback(ended, asyncio.create_task(watching))
             await supervisor.run(stop)
     return not supervisor.refused, summary(picture.total())
+
+
+def read_again(settings: Settings, supervisor: Supervisor, *, observe: Observe) -> Settings:
+    """SIGHUP: the settings in force after `.env` was read again. A mistake in it changes nothing."""
+    try:
+        read = load_settings()
+    except Misconfigured as error:
+        observe(SettingsRefused("; ".join(str(error).splitlines())))
+        return settings
+    settings, changed, for_a_restart = taken_over(settings, read)
+    if changed:
+        supervisor.change(_limits_word(settings), environment=as_environment(settings, changed))
+    observe(SettingsReread(" ".join(f"{name.upper()}={getattr(settings, name):g}" for name in changed)))
+    for name in for_a_restart:
+        observe(SettingWarning(name.upper(), "has changed, and takes effect at the next start"))
+    for setting, message in surprises(settings):
+        observe(SettingWarning(setting, message))
+    return settings
+
+
+def _limits_word(settings: Settings) -> bytes:
+    return limits_word(
+        max_concurrent=settings.vllm_max_concurrent,
+        requests_per_minute=settings.vllm_requests_per_minute,
+        threshold=settings.vllm_circuit_breaker_threshold,
+        timeout_seconds=settings.vllm_circuit_breaker_timeout,
+    )
 
 
 PLAIN_LINE_SECONDS = 10.0

@@ -14,7 +14,7 @@ from scraper.events import ThrottleScopeExceeded
 from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import Takes
 
-CONFIRM_SECONDS = 10.0
+CONFIRM_SECONDS = 30.0
 SAY_AGAIN_SECONDS = 600.0
 
 
