@@ -46,8 +46,8 @@ def clean(
     structured = read_structured(tree, html, url=base_url, sources=data_from) if data_from else ()
     title = _take_title(tree, writer)
     head = [writer.visible(line) for line in header(tree, title=title)]
-    if hidden := remove_hidden(tree):
-        writer.drop("hidden", hidden)
+    for kind, count in remove_hidden(tree).items():
+        writer.drop(kind, count)
     _walk(root, writer, _ACTIONS_WITH_LINKS if keep_links else _ACTIONS)
     return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped, structured)
 
@@ -88,9 +88,9 @@ class _Writer:
         self.dropped[kind] = self.dropped.get(kind, 0) + count
 
     def visible(self, text: str) -> str:
-        shown, count = without_invisible(text)
-        if count:
-            self.drop("zero_width", count)
+        shown, dropped = without_invisible(text)
+        for kind, count in dropped.items():
+            self.drop(kind, count)
         return shown
 
     def end_line(self) -> None:
