@@ -18,6 +18,18 @@ class Finding:
     message: str
 
 
+def throttled_elsewhere(queue: str, *, counted: int | None, known: int | None) -> Finding | None:
+    """Consumers `counted` by the broker beside those `known` to the throttle of this RUN_DIR; None: nobody runs it."""
+    surplus = (counted or 0) - (known or 0)
+    if surplus <= 0:
+        return None
+    message = (
+        f"{surplus} of {counted} consumers of {queue} are not known to the throttle of this RUN_DIR, so their requests "
+        "come on top of its limits: run them with the same RUN_DIR and VLLM_BASE_URL, or divide the limits between them"
+    )
+    return Finding("throttle scope", "warning", message)
+
+
 async def look(what: str, at: Callable[[], Awaitable[str]]) -> Finding:
     """`at()` says what is well, or raises a ScraperError that names the setting and the fix, or TimeoutError."""
     try:

@@ -1,6 +1,6 @@
 """What `check` makes of what it looks at."""
 
-from scraper.check import look
+from scraper.check import look, throttled_elsewhere
 from scraper.errors import Unavailable
 
 
@@ -18,3 +18,10 @@ async def test_what_is_away_is_said_in_its_own_words():
         raise Unavailable("127.0.0.1:5672: connection refused")
 
     assert (await look("BROKER_URL", at)).message == "127.0.0.1:5672: connection refused"
+
+
+def test_only_consumers_that_the_throttle_does_not_know_are_worth_a_word():
+    assert throttled_elsewhere("shop", counted=6, known=6) is None
+    assert throttled_elsewhere("shop", counted=0, known=None) is None
+    assert throttled_elsewhere("shop", counted=None, known=3) is None
+    assert "2 of 6 consumers of shop" in throttled_elsewhere("shop", counted=6, known=4).message

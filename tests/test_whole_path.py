@@ -312,7 +312,23 @@ async def test_check_says_what_is_well_and_what_is_not(service, model):
         "BROKER_URL": "ok",
         "RESULTS_URL": "ok",
         "VLLM_BASE_URL": "failed",
+        "RUN_DIR": "ok",
     }
+
+
+async def test_check_says_who_hosts_the_throttle_and_which_consumers_it_does_not_know(service, tmp_path):
+    with service.running() as process:
+        async for _ in until(process, "worker_started"):
+            pass
+        checked = await said(service, "check")
+        assert f"process {process.pid} hosts the throttle of 1 processes" in checked.stdout
+        assert "throttle scope" not in checked.stdout
+        service.environment["RUN_DIR"] = str(tmp_path / "elsewhere")
+        elsewhere = (await said(service, "check")).stdout
+        assert "no process throttles the model server at present" in elsewhere
+        assert "warning throttle scope: 3 of 3 consumers of whole-" in elsewhere
+        process.send_signal(signal.SIGTERM)
+        assert (await ended(process))[0] == 0
 
 
 @pytest.mark.parametrize("name", ["VLLM_MAX_CONCURRENT", "BROKER_URL"])

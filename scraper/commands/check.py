@@ -45,13 +45,20 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 async def look_at_everything(settings: Settings) -> list[Finding]:
     """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
     from scraper.app import open_broker, open_llm_client, open_store
-    from scraper.check import Finding, look
+    from scraper.check import Finding, look, throttled_elsewhere
+    from scraper.throttle import operations
+    from scraper.throttle.run_dir import MeetingPlace, try_out
+
+    counted: int | None = None
+    known: int | None = None
 
     async def broker() -> str:
+        nonlocal counted
         waits: list[Event] = []
         try:
             async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=waits.append) as opened:
                 depth = await opened.depth()
+                counted = depth.consumers
         except TimeoutError:
             away = [event.error for event in waits if isinstance(event, WaitingFor)]
             raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
@@ -68,12 +75,27 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
             served = await client.served_model()
         return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
 
+    async def meeting_place() -> str:
+        nonlocal known
+        try_out(MeetingPlace.of(settings.vllm_base_url, settings.run_dir))
+        shared = f"{settings.run_dir}: {_SHARING}"
+        try:
+            status = await operations.show(settings.vllm_base_url, settings.run_dir)
+        except operations.NotRunning:
+            return f"{shared}; no process throttles the model server at present"
+        known = sum(queue["known"] for queue in status["queues"] if queue["queue"] == settings.queue_namespace)
+        return f"{shared}; process {status['host_pid']} hosts the throttle of {len(status['processes'])} processes"
+
     findings = [
         await look("BROKER_URL", broker),
         await look("RESULTS_URL", store),
         await look("VLLM_BASE_URL", model),
+        await look("RUN_DIR", meeting_place),
     ]
+    elsewhere = throttled_elsewhere(settings.queue_namespace, counted=counted, known=known)
+    findings += [] if elsewhere is None else [elsewhere]
     return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
 
 
 CHECK_SECONDS = 10.0
+_SHARING = "processes share the limits if they share this folder; containers mount it and run as the same user"

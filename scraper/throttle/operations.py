@@ -19,11 +19,17 @@ from scraper.throttle.rate_limiter import loop_time
 from scraper.throttle.run_dir import MeetingPlace
 
 ANSWER_SECONDS = 5.0
+
+
+class NotRunning(Unavailable):
+    """No process uses the endpoint here at present."""
+
+
 _LONGEST_REPORT = 8 << 20
 
 
 async def show(endpoint: str, run_dir: Path) -> dict[str, Any]:
-    """Raises Unavailable where no process uses the endpoint, or its host does not answer."""
+    """Raises NotRunning where no process uses the endpoint, Unavailable where its host does not answer."""
     return await _order(endpoint, run_dir, "show")
 
 
@@ -89,7 +95,7 @@ async def _order(
             f"process {holder_of(place.lock)} hosts the throttle, but {error}: use one release of scraper for all"
         ) from error
     except OSError as error:
-        raise Unavailable(
+        raise NotRunning(
             f"no process throttles {without_credentials(endpoint)} at present (RUN_DIR={run_dir}): start one "
             "(python -m scraper.main), or use the RUN_DIR and VLLM_BASE_URL of the one that runs"
         ) from error

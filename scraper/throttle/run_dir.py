@@ -9,8 +9,11 @@ The folder is its user's alone: whoever can write there could hand out grants.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
@@ -69,6 +72,24 @@ class MeetingPlace:
                 f"{LONGEST_SOCKET_PATH - len(place.socket.name)} bytes"
             )
         return place
+
+
+def try_out(place: MeetingPlace) -> None:
+    """Raises Misconfigured where files, locks or sockets cannot be made there. Leaves nothing behind."""
+    trial = place.lock.with_name(f"try-{os.getpid()}")
+    try:
+        with trial.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        trial.unlink()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(os.fspath(trial))
+    except OSError as error:
+        raise Misconfigured(
+            f"RUN_DIR={trial.parent}: files, locks and sockets cannot be made there: {error.strerror or error}"
+        ) from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
 
 
 def _make(folder: Path) -> None:

@@ -1,7 +1,50 @@
 """What `check` finds where something is away."""
 
+import errno
+import os
+
 from scraper.commands import check
 from scraper.config import Settings
+
+
+def checked(**settings):
+    async def look(tmp_path):
+        database = f"sqlite:///{tmp_path / 'results.db'}"
+        all_of_them = {"broker_url": database, "results_url": database, "vllm_base_url": "http://127.0.0.1:9/v1"}
+        found = await check.look_at_everything(Settings(_env_file=None, **all_of_them | settings))
+        return {finding.what: finding for finding in found}
+
+    return look
+
+
+async def test_a_run_dir_too_long_for_a_socket_is_said_with_the_length_that_fits(tmp_path):
+    found = await checked(run_dir=tmp_path / ("x" * 80))(tmp_path)
+    assert found["RUN_DIR"].verdict == "failed"
+    assert "use one shorter than 77 bytes" in found["RUN_DIR"].message
+
+
+async def test_a_run_dir_that_everybody_may_write_to_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+    found = await checked(run_dir=tmp_path / "run")(tmp_path)
+    assert found["RUN_DIR"].verdict == "failed"
+    assert "everybody may write there" in found["RUN_DIR"].message
+
+
+async def test_a_run_dir_without_room_for_files_is_refused(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fcntl.flock", full)
+    found = await checked(run_dir=tmp_path / "run")(tmp_path)
+    assert "No space left on device" in found["RUN_DIR"].message
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+async def test_consumers_that_cannot_get_their_turn_within_the_hold_limit_are_a_warning(tmp_path):
+    crowded = await checked(run_dir=tmp_path / "run", workers=4, concurrent_consumers_per_worker=60)(tmp_path)
+    assert crowded["HOLD_LIMIT"].verdict == "warning"
+    assert "240 consumers at 20 requests a minute wait up to 720 s" in crowded["HOLD_LIMIT"].message
 
 
 async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
