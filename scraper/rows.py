@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from hashlib import sha256
 
+from scraper.credentials import address_without_credentials
 from scraper.models import Extraction, Park, Remains, Result, Task
 from scraper.ports import Message
 from scraper.trace import Trace
@@ -22,7 +23,7 @@ def done_row(task: Task, message: Message, extraction: Extraction, trace: Trace,
         content_sha256=task.content_sha256,
         submission=message.submission,
         finished_at=finished_at,
-        url=trace.url or task.url,
+        url=_shown(trace.url or task.url),
         data=extraction.data,
         model=extraction.model,
         usage=trace.usage,
@@ -47,7 +48,7 @@ def parked_row(
         content_sha256=task.content_sha256 if task else sha256(message.body).hexdigest(),
         submission=message.submission,
         finished_at=finished_at,
-        url=trace.url or (task.url if task else None),
+        url=_shown(trace.url or (task.url if task else None)),
         reason=park.reason,
         error=park.error,
         model=trace.model,
@@ -60,3 +61,7 @@ def parked_row(
     )
     page = trace.page if task is not None and task.url is not None else None
     return result, Remains(message.body, page, trace.answer, message.trail)
+
+
+def _shown(url: str | None) -> str | None:
+    return None if url is None else address_without_credentials(url)

@@ -41,6 +41,7 @@ LEVELS = [
         "write_ahead",
         "credentials",
         "terminal_text",
+        "standard_output",
         "host",
     },
 ]
@@ -49,6 +50,7 @@ NEAR = {  # arrows inside the lowest levels and from a part to what only it lean
     ("errors", "models"),
     ("trace", "models"),
     ("trail", "models"),
+    ("standard_output", "errors"),
     ("trail", "json_text"),
     ("config", "errors"),
     ("rows", "settle"),

@@ -165,6 +165,14 @@ async def test_a_parked_task_tells_of_every_attempt_it_had(bench):
     assert (await bench.rows())["a"].error == "x (attempt 3 of 3)"
 
 
+async def test_a_password_in_an_address_gets_into_no_row(bench):
+    await bench.put("a", url="https://me:hunter2@shop.example/1")
+    script = {"a": Permanent(ParkReason.REFUSED_ADDRESS, "shop.example: carries a password")}
+    async with bench.working(ScriptedPipeline(**script)):
+        await bench.until_settled(1)
+    assert (await bench.rows())["a"].url == "https://***@shop.example/1"
+
+
 async def park(bench, task_id, **fields):
     """Have `task_id` fail for good, and leave its page behind."""
     await bench.put(task_id, **fields)

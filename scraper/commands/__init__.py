@@ -15,6 +15,7 @@ import click
 
 from scraper.config import ENV_FILE, Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
+from scraper.standard_output import occupy_closed_descriptors, standard_output
 
 EXIT_WRONG_USAGE: Final = 2
 COMMANDS: Final = ("run", "submit", "status", "export", "check", "throttle", "dead", "prune", "worker")
@@ -41,9 +42,14 @@ class Group(click.Group):
         found: click.Command = import_module(f"{self._package}.{cmd_name}").command
         return found
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        occupy_closed_descriptors()
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with standard_output():
+                return super().invoke(ctx)
         except ScraperError as error:
             raise click.ClickException(str(error)) from error
 

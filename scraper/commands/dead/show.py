@@ -11,7 +11,7 @@ import click
 from scraper.commands import read_settings
 from scraper.commands.dead.export import as_object
 from scraper.config import Settings
-from scraper.credentials import without_credentials
+from scraper.credentials import address_without_credentials
 from scraper.errors import Misconfigured, Permanent
 from scraper.event_loop import run
 from scraper.models import Json, Page, Remains, Task
@@ -122,5 +122,5 @@ def _task_lines(story: dict[str, Json]) -> Iterator[str]:
 
 
 def _value(value: Json) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return in_one_line(without_credentials(text), most=LONGEST_FIELD)
+    text = address_without_credentials(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return in_one_line(text, most=LONGEST_FIELD)
