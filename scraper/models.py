@@ -74,6 +74,7 @@ class Document:
     title: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)  # kind → characters or elements left out as not visible
     structured: tuple[Json, ...] = ()  # what the page says about itself for machines; see pipeline/structured
+    outline: str = ""  # for each line, which part of the page it belongs to; see pipeline/outline
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 from scraper.models import Document
 from scraper.pipeline.head import header
 from scraper.pipeline.nesting import flatten, too_deep
+from scraper.pipeline.outline import FRAME, HEAD, LINKS, MAIN, mark
 from scraper.pipeline.structured.read import read_structured
 from scraper.pipeline.visibility import remove_hidden, without_invisible
 
@@ -25,6 +26,7 @@ MAX_URL_CHARS: Final = 1000
 MAX_LINK_CHARS: Final = 500_000  # of all addresses in a page: a short link grows by its base's length
 SHORT_CELL_CHARS: Final = 80  # a line break after less than this stays inside its table row
 MAX_TITLE_CHARS: Final = 500
+LINKS_SHARE: Final = 0.7  # of a line's characters inside links: what is left are bullets, prices, dates
 
 
 def clean(
@@ -49,7 +51,10 @@ def clean(
     for kind, count in remove_hidden(tree).items():
         writer.drop(kind, count)
     _walk(root, writer, _ACTIONS_WITH_LINKS if keep_links else _ACTIONS)
-    return Document("\n".join([*head, "", *writer.lines]).strip(), title, writer.dropped, structured)
+    if head and writer.lines:
+        head.append("")
+    outline = mark(HEAD) * len(head) + writer.outline()
+    return Document("\n".join([*head, *writer.lines]), title, writer.dropped, structured, outline)
 
 
 def clean_text(text: str) -> Document:
@@ -83,6 +88,17 @@ class _Writer:
         self._base_url = base_url
         self._links: dict[str, str] = {}
         self._link_room = MAX_LINK_CHARS
+        self._marks: list[int] = []  # of each line
+        self._regions: list[tuple[int, int, int]] = []  # first line, line behind the last, part of the page
+        self._open: dict[str, tuple[int, int]] = {}  # regions around the current position: first line, how many
+        self._linked = 0  # characters of the line that are inside links
+
+    def outline(self) -> str:
+        """What part of the page each line belongs to."""
+        marks = self._marks
+        for first, behind, part in self._regions:
+            marks[first:behind] = [each | part for each in marks[first:behind]]
+        return "".join(map(mark, marks))
 
     def drop(self, kind: str, count: int = 1) -> None:
         self.dropped[kind] = self.dropped.get(kind, 0) + count
@@ -94,7 +110,10 @@ class _Writer:
         return shown
 
     def end_line(self) -> None:
-        text = " ".join("".join(self.line).split())
+        whole = "".join(self.line)
+        links = LINKS if self._linked > LINKS_SHARE * len(whole) else 0
+        self._linked = 0
+        text = " ".join(whole.split())
         self.line.clear()
         if not text.isascii() or not text.isprintable():
             shown = self.visible(text)
@@ -102,7 +121,9 @@ class _Writer:
         if text and text.strip("| "):
             if self._gap and self.lines:
                 self.lines.append("")
+                self._marks.append(0)
             self.lines.append(self._prefix + text)
+            self._marks.append(links)
             self._prefix, self._gap = "", False
 
     def verbatim(self, text: str) -> None:
@@ -197,8 +218,56 @@ class _Writer:
         attrs = node.attrs
         self._address(attrs.get("data-src") or attrs.get("src"))
 
-    def link_end(self, node: LexborNode) -> None:
+    def link_end(self, _: LexborNode) -> None:
+        """Counts its last piece of text, which mostly is its only one; a link around blocks is more than a link."""
+        if self.line:
+            self._linked += len(self.line[-1])
+
+    def link_end_with_address(self, node: LexborNode) -> None:
+        self.link_end(node)
         self._address(node.attrs.get("href"))
+
+    # Regions, each where it is not inside another of its kind. A header or footer of an article is a part of it, and
+    # one with the page's first heading is no frame.
+
+    def frame(self, node: LexborNode) -> None:
+        self._begin("frame", node)
+
+    def frame_end(self, node: LexborNode) -> None:
+        first = self._end("frame", node)
+        if first is None or "main" in self._open or any(line.startswith("# ") for line in self.lines[first:]):
+            return
+        self._regions.append((first, len(self.lines), FRAME))
+
+    def navigation(self, node: LexborNode) -> None:
+        self._begin("navigation", node)
+
+    def navigation_end(self, node: LexborNode) -> None:
+        first = self._end("navigation", node)
+        if first is not None:
+            self._regions.append((first, len(self.lines), FRAME))
+
+    def main(self, node: LexborNode) -> None:
+        self._begin("main", node)
+
+    def main_end(self, node: LexborNode) -> None:
+        first = self._end("main", node)
+        if first is not None:
+            self._regions.append((first, len(self.lines), MAIN))
+
+    def _begin(self, region: str, node: LexborNode) -> None:
+        self.block(node)
+        first, depth = self._open.get(region, (len(self.lines), 0))
+        self._open[region] = (first, depth + 1)
+
+    def _end(self, region: str, node: LexborNode) -> int | None:
+        """The first line of a region that ends here; None while it is still inside another of its kind."""
+        self.block(node)
+        first, depth = self._open.pop(region)
+        if depth == 1:
+            return first
+        self._open[region] = (first, depth - 1)
+        return None
 
     def _address(self, reference: str | None) -> None:
         if not reference or reference[0] == "#" or len(reference) > MAX_URL_CHARS:
@@ -291,9 +360,8 @@ def _would_merge(left: str, right: str) -> bool:
 
 
 _BLOCKS: Final = (
-    "address article aside blockquote body br caption center dd details dialog div dl dt fieldset figcaption figure "
-    "footer form frameset header hgroup hr legend main menu nav ol optgroup search section summary table tbody tfoot "
-    "thead ul"
+    "address blockquote body br caption center dd details dialog div dl dt fieldset figcaption figure form frameset "
+    "hgroup hr legend menu ol optgroup search section summary table tbody tfoot thead ul"
 )
 _LEFT_OUT: Final = {
     "script": "script",
@@ -330,6 +398,10 @@ _ACTIONS: Final[dict[int, _Action]] = {
     _COMMENT: "comment",
     **{number: _LEFT_OUT[name] for name, number in _tag_ids(_LEFT_OUT).items()},
     **dict.fromkeys(_tag_ids(_BLOCKS.split()).values(), _BLOCK),
+    **_on("article main", _Writer.main, _Writer.main_end),
+    **_on("aside footer header", _Writer.frame, _Writer.frame_end),
+    **_on("nav", _Writer.navigation, _Writer.navigation_end),
+    **_on("a", None, _Writer.link_end),
     **_on("p", _Writer.paragraph, _Writer.paragraph),
     **_on("h1 h2 h3 h4 h5 h6", _Writer.heading, _Writer.heading_end),
     **_on("li", _Writer.item, _Writer.item_end),
@@ -344,7 +416,9 @@ _ACTIONS: Final[dict[int, _Action]] = {
     **_on("time", None, _Writer.moment),
     **_on("button label select textarea", _Writer.space, _Writer.space),
 }
-_ACTIONS_WITH_LINKS: Final = _ACTIONS | _on("img", _Writer.image_with_address) | _on("a", None, _Writer.link_end)
+_ACTIONS_WITH_LINKS: Final = (
+    _ACTIONS | _on("img", _Writer.image_with_address) | _on("a", None, _Writer.link_end_with_address)
+)
 
 
 def _base_url(tree: LexborHTMLParser, base_url: str | None) -> str | None:

@@ -28,6 +28,7 @@ def main() -> None:
         "title": document.title,
         "dropped": dict(document.dropped),
         "structured": document.structured,
+        "outline": document.outline,
     }
     sys.stdout.buffer.write(json.dumps(answer).encode())
 

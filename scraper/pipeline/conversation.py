@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from scraper.deadline import Deadline
 from scraper.errors import Permanent
-from scraper.models import Document, Json, ParkReason
-from scraper.pipeline.budget import cut, keep_chars, prompt_size, text_size
+from scraper.models import Json, ParkReason
 from scraper.pipeline.context_window import ContextWindow
+from scraper.pipeline.fitting import Fitting
+from scraper.pipeline.ladder import Ladder
 from scraper.pipeline.model import Model, Reply
 from scraper.pipeline.prompt import Message, Prompt
 from scraper.pipeline.schema import CompiledSchema
@@ -23,7 +24,6 @@ from scraper.pipeline.validate import parse, violations
 from scraper.trace import Trace
 
 _CHANGES = 2  # of the terms, for an answer that does not come to its end
-_CUTS = 3  # a second cut is rare, a third is for servers whose count and context disagree
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Conversation:
         self,
         model: Model,
         window: ContextWindow,
-        document: Document,
+        ladder: Ladder,
         *,
         bounds: Bounds,
         deadline: Deadline,
@@ -51,7 +51,7 @@ class Conversation:
     ) -> None:
         self._model = model
         self._window = window
-        self._page = document.text
+        self._page = Fitting(window, ladder, deadline=deadline, trace=trace)
         self._bounds = bounds
         self._deadline = deadline
         self._trace = trace
@@ -98,7 +98,7 @@ class Conversation:
         """Terms on which what had no end may have one."""
         if reply.stopped is not None:
             return terms.after_runaway(times)
-        prompt_tokens = reply.usage.prompt_tokens or self._window.likely(asked.messages(self._page))
+        prompt_tokens = reply.usage.prompt_tokens or self._window.likely(await self._page.messages(asked))
         room = await self._window.room_beside(prompt_tokens, deadline=self._deadline, trace=self._trace)
         in_time = tokens_in_time(
             terms.max_tokens, took_seconds=self._generated_seconds, attempt_seconds=self._bounds.attempt_seconds
@@ -107,13 +107,13 @@ class Conversation:
 
     async def _ask_fitted(self, prompt: Prompt, shape: CompiledSchema, terms: Terms) -> Reply:
         """Ask with as much of the page as fits. A refusal may mean that the ratio was wrong: then count, and cut."""
-        messages = await self._fitted(prompt)
+        messages = await self._page.messages(prompt)
         try:
             return await self._ask(messages, shape, terms)
         except Permanent as refusal:
             if refusal.reason is not ParkReason.MODEL_REFUSED or not self.calls_left:
                 raise
-            shorter = await self._fitted(prompt, count=True)
+            shorter = await self._page.messages(prompt, count=True)
             if shorter == messages:
                 raise
             return await self._ask(shorter, shape, terms)
@@ -140,38 +140,6 @@ class Conversation:
         trace.answer = reply.text
         self._window.learn(messages, reply)
         return reply
-
-    async def _fitted(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
-        """The messages, with as much of the page as fits; what did not is recorded in `trace.cut`.
-
-        With `count`, by the server's count even where the ratio says that all of it fits.
-        """
-        messages = prompt.messages(self._page)
-        limit = await self._window.prompt_limit(deadline=self._deadline, trace=self._trace)
-        if not count and self._window.surely_within(limit, messages):
-            return messages
-        keep = len(self._page)
-        shown = self._page
-        for _ in range(_CUTS + 1):
-            tokens = await self._window.count(messages)
-            if tokens <= limit:
-                return messages
-            share = text_size(shown).total / max(1, prompt_size(messages).total)
-            keep = keep_chars(keep, page_share=share, tokens=tokens, limit=limit)
-            if keep == 0:
-                break
-            kept = cut(self._page, keep=keep)
-            shown = kept.text
-            self._trace.cut = {
-                "kept_chars": kept.kept_chars,
-                "dropped_chars": kept.dropped_chars,
-                "limit_tokens": limit,
-            }
-            messages = prompt.messages(shown)
-        raise Permanent(
-            ParkReason.TOO_LARGE,
-            f"schema and instructions leave no room for the page in the {limit} tokens a prompt may have",
-        )
 
 
 def _no_end(reply: Reply, asks: int) -> str:

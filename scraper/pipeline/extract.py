@@ -14,6 +14,7 @@ from scraper.pipeline.context_window import ContextWindow
 from scraper.pipeline.conversation import Bounds, Conversation
 from scraper.pipeline.grounded import Mode, grounded
 from scraper.pipeline.grounding import PageIndex
+from scraper.pipeline.ladder import Ladder
 from scraper.pipeline.model import Model
 from scraper.pipeline.prompt import prompt_for
 from scraper.pipeline.schema import compile_schema
@@ -50,7 +51,8 @@ class Extractor:
         schema = compile_schema(task.schema)
         address = trace.url or task.url or task.base_url or ""
         prompt = prompt_for(schema, instructions=task.instructions, address=address)
-        model = Conversation(self._model, self._window, document, bounds=self._bounds, deadline=deadline, trace=trace)
+        ladder = Ladder(document, schema.schema, task.instructions)
+        model = Conversation(self._model, self._window, ladder, bounds=self._bounds, deadline=deadline, trace=trace)
         data = await model.answer(prompt, schema)
         page = PageIndex(document.text, title=document.title, address=address, base_url=task.base_url or "")
         found = await grounded(data, schema, page, mode=self._grounding, model=model, prompt=prompt)

@@ -114,8 +114,14 @@ class Cleaner:
 def _document(answer: bytes) -> Document:
     with suppress(ValueError):
         match json.loads(answer):
-            case {"text": str(text), "title": str(title), "dropped": dict(dropped), "structured": list(structured)}:
-                return Document(text, title, dropped, tuple(structured))
+            case {
+                "text": str(text),
+                "title": str(title),
+                "dropped": dict(dropped),
+                "structured": list(structured),
+                "outline": str(outline),
+            }:
+                return Document(text, title, dropped, tuple(structured), outline)
     raise _ChildDied("ended with nonsense")
 
 

@@ -5,6 +5,7 @@ import pytest
 from scraper.deadline import no_deadline
 from scraper.errors import Held, ModelFailed, Permanent
 from scraper.models import Document, ParkReason, Task, Usage
+from scraper.pipeline.clean import clean
 from scraper.pipeline.extract import Extractor
 from scraper.trace import Trace
 
@@ -279,6 +280,56 @@ async def test_a_page_that_does_not_fit_is_cut_to_fit_and_the_cut_is_recorded(tr
     assert trace.cut["kept_chars"] + trace.cut["dropped_chars"] == len(page)
     assert trace.cut["limit_tokens"] == 2500
     assert model.asked[0][1]["content"].startswith("<page>\nAddress: https://e.example/kettle\nline 0\n")
+
+
+FRAMED = "<nav>" + "Departments of this shop, all of them. " * 50 + "</nav><main><h1>Kettle</h1><p>12 EUR</p>{}</main>"
+
+
+async def extract_page(model, trace, html, **options):
+    extractor = Extractor(model, **({"max_tokens": 500} | options))
+    return await extractor.extract(clean(html), TASK, deadline=no_deadline(now=0), trace=trace)
+
+
+async def test_a_page_that_fits_is_shown_whole_and_nothing_is_told_apart(trace):
+    model = ScriptedModel(GOOD)
+    await extract_page(model, trace, FRAMED.format(""))
+    assert "Departments" in model.asked[0][1]["content"]
+    assert (trace.cut, model.counted) == (None, 0)
+
+
+async def test_a_page_that_does_not_fit_loses_its_frame_first(trace):
+    model = ScriptedModel(GOOD, context=1450)
+    await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 40))
+    shown = model.asked[0][1]["content"]
+    assert "Departments" not in shown
+    assert shown.count("One more paragraph") == 40
+    assert trace.cut["step"] == "frame"
+    assert trace.cut["dropped_chars"] > 1900
+    assert model.counted == 2  # the whole, and without the frame
+
+
+async def test_a_long_page_loses_its_frame_also_where_it_fits(trace):
+    """The frame of a long page costs more GPU time than it is worth; what the schema asks for stays."""
+    model = ScriptedModel(GOOD)
+    await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 600))
+    assert "Departments" not in model.asked[0][1]["content"]
+    assert trace.cut["step"] == "frame"
+
+
+async def test_rungs_that_clearly_do_not_fit_are_not_counted(trace):
+    model = ScriptedModel(GOOD, context=1600)
+    await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 600))
+    assert trace.cut["step"] == "passages"
+    assert "12 EUR" in model.asked[0][1]["content"]
+    assert model.tokens(model.asked[0]) <= 1100
+    assert model.counted == 2
+
+
+async def test_what_is_asked_next_begins_like_what_was_asked_before(trace):
+    model = ScriptedModel(WRONG, GOOD, context=1600)
+    await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 40))
+    first, second = model.asked
+    assert second[: len(first)] == first
 
 
 async def test_a_server_that_cannot_count_gets_a_prompt_that_is_rather_too_short(trace):

@@ -80,7 +80,9 @@ async def test_a_large_page_is_cleaned_in_a_child_as_it_would_be_here():
 
 async def test_a_suspect_page_is_cleaned_in_a_child_and_an_ordinary_one_is_not(tmp_path):
     cleaner = Cleaner(
-        command=noting(tmp_path, 'print(\'{"text": "from a child", "title": "", "dropped": {}, "structured": []}\')')
+        command=noting(
+            tmp_path, 'print(\'{"text": "from a child", "title": "", "dropped": {}, "structured": [], "outline": ""}\')'
+        )
     )
     assert (await cleaner(page("<p>x"), TASK, suspect=False)).text == "x"
     assert pids(tmp_path) == []
@@ -110,7 +112,7 @@ async def test_a_child_that_dies_once_costs_nothing(tmp_path):
         import sys
         if open({str(tmp_path / "pids")!r}).read().count("\\n") == 1:
             sys.exit(3)
-        print('{{"text": "second", "title": "", "dropped": {{}}, "structured": []}}')
+        print('{{"text": "second", "title": "", "dropped": {{}}, "structured": [], "outline": ""}}')
     """
     assert (await Cleaner(command=noting(tmp_path, code))(page("x"), TASK, suspect=True)).text == "second"
 
@@ -157,7 +159,7 @@ async def test_a_child_sees_no_secret_and_no_terminal_signal(tmp_path, monkeypat
     code = """
         import json, os
         told = f"{'SECRET' in str(os.environ)} {os.getsid(0) == os.getpid()}"
-        print(json.dumps({"text": told, "title": "", "dropped": {}, "structured": []}))
+        print(json.dumps({"text": told, "title": "", "dropped": {}, "structured": [], "outline": ""}))
     """
     found = await Cleaner(command=program(tmp_path, code))(page("x"), TASK, suspect=True)
     assert found.text == "False True"

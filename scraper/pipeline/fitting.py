@@ -1,0 +1,93 @@
+"""As much of a page as fits beside a prompt: a rung of the ladder is taken only where the one above it is too long.
+
+Whether a prompt fits is mostly known without asking (see budget.py); else the server counts it, once per rung.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from scraper.deadline import Deadline
+from scraper.errors import Permanent
+from scraper.models import ParkReason
+from scraper.pipeline.budget import keep_chars, prompt_size, text_size
+from scraper.pipeline.context_window import ContextWindow
+from scraper.pipeline.ladder import Ladder, Rung
+from scraper.pipeline.prompt import Message, Prompt
+from scraper.trace import Trace
+
+LONG_BYTES: Final = 10_000  # 2,500 to 3,500 tokens: from here on the frame costs more than it is worth
+LARGE_CHARS: Final = 128 * 1024  # of a page whose lines are told apart in a thread: that may take 50 ms
+NEARLY: Final = 1.15  # times what fits, as far as can be told from the rung above: worth counting
+_TRIES: Final = 6  # two rungs and the passages; more passages are for servers whose count and context disagree
+
+
+class Fitting:
+    """One page on its way to a model. Once shortened it stays so: later prompts begin like the earlier ones."""
+
+    def __init__(self, window: ContextWindow, ladder: Ladder, *, deadline: Deadline, trace: Trace) -> None:
+        self._window = window
+        self._ladder = ladder
+        self._deadline = deadline
+        self._trace = trace
+        self._rung: Rung | None = None
+
+    async def messages(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
+        """The messages with what fits of the page; what does not is recorded in `trace.cut`.
+
+        With `count`, by the server's count even where the ratio says that all of it fits. Raises Permanent(TOO_LARGE)
+        where nothing does.
+        """
+        limit = await self._window.prompt_limit(deadline=self._deadline, trace=self._trace)
+        rung = self._rung or await self._first()
+        messages = prompt.messages(rung.text)
+        if not count and self._window.surely_within(limit, messages):
+            return self._shown(rung, messages, limit)
+        for _ in range(_TRIES):
+            tokens = await self._window.count(messages)
+            if tokens <= limit:
+                return self._shown(rung, messages, limit)
+            share = text_size(rung.text).total / max(1, prompt_size(messages).total)
+            keep = keep_chars(len(rung.text), page_share=share, tokens=tokens, limit=limit)
+            if keep == 0:
+                break
+            rung = await self._below(rung, keep)
+            messages = prompt.messages(rung.text)
+        raise Permanent(
+            ParkReason.TOO_LARGE,
+            f"schema and instructions leave no room for the page in the {limit} tokens a prompt may have",
+        )
+
+    async def _first(self) -> Rung:
+        """The whole page, but for the frame of a long one."""
+        whole = self._ladder.whole()
+        if len(whole.text) < LONG_BYTES and text_size(whole.text).total < LONG_BYTES:
+            return whole
+        return await self._made(self._ladder.without_frame)
+
+    async def _below(self, rung: Rung, keep: int) -> Rung:
+        """The next rung that may fit, when about `keep` characters of this one would."""
+        steps = {"whole": [self._ladder.without_frame, self._ladder.main], "frame": [self._ladder.main]}
+        for step in steps.get(rung.step, []):
+            lower = await self._made(step)
+            if len(lower.text) < len(rung.text) and len(lower.text) <= NEARLY * keep:
+                return lower
+        return await self._made(partial(self._ladder.passages, keep))
+
+    async def _made(self, step: Callable[[], Rung]) -> Rung:
+        return await asyncio.to_thread(step) if self._ladder.chars > LARGE_CHARS else step()
+
+    def _shown(self, rung: Rung, messages: list[Message], limit: int) -> list[Message]:
+        self._rung = rung
+        if rung.dropped_chars:
+            kept = self._ladder.chars - rung.dropped_chars
+            self._trace.cut = {
+                "step": rung.step,
+                "kept_chars": kept,
+                "dropped_chars": rung.dropped_chars,
+                "limit_tokens": limit,
+            }
+        return messages
