@@ -140,13 +140,15 @@ async def open_pipeline(
             attempt_seconds=settings.vllm_timeout,
             repair_rounds=settings.repair_rounds,
             max_calls=settings.max_calls_per_task,
+            structured_data=settings.structured_data,
             grounding=settings.grounding,
             observe=observe,
         )
         if settings.cache:
             asked_with = settings.model_dump(mode="json", include=DECIDES_THE_ANSWER)
             extract = AnswerOnce(extract, answers=answers, model_name=client.model_name, asked_with=asked_with)
-        yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=Cleaner(), extract=extract)
+        clean = Cleaner(read_data=settings.structured_data != "off")
+        yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=clean, extract=extract)
 
 
 DECIDES_THE_ANSWER = {"vllm_temperature", "vllm_max_tokens", "vllm_context_tokens", "structured_data", "grounding"}

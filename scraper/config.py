@@ -229,7 +229,7 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "VLLM_MAX_CONCURRENT", message
 
 
-NOT_USED_YET = ("structured_data", "http_port", "http_host", "dashboard_token")
+NOT_USED_YET = ("http_port", "http_host", "dashboard_token")
 
 
 def sqlite_path(url: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from typing import Final
 
@@ -84,7 +84,7 @@ class AnswerOnce:
     def _key(self, document: Document, task: Task, *, model: str, trace: Trace) -> bytes:
         address = trace.url or task.url or task.base_url or ""
         prompt = prompt_for(compile_schema(task.schema), instructions=task.instructions, address=address)
-        read = {name: value for name, value in asdict(document).items() if name != "dropped"}
+        read = {each.name: getattr(document, each.name) for each in fields(document) if each.name != "dropped"}
         return sha256(write_json([__version__, model, self._asked_with, prompt.messages(""), read]).encode()).digest()
 
 

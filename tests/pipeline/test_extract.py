@@ -433,3 +433,112 @@ async def test_an_address_that_is_the_pages_own_is_no_invention(trace):
     schema = {"type": "object", "properties": {"url": {"type": "string", "format": "uri"}}}
     answer = '{"url": "https://e.example/kettle"}'
     assert (await extract(ScriptedModel(answer), trace, task=replace(TASK, schema=schema))).unsupported == ()
+
+
+# What the page says for machines
+
+PRODUCT = {"@type": ["Product"], "name": "Red kettle", "offers": {"@type": ["Offer"], "price": 12}}
+NAMES = {
+    "headings": ["Red kettle"],
+    "title": "Red kettle",
+    "social_title": "",
+    "url": "",
+    "canonical": "",
+    "social_url": "",
+}
+STRUCTURED = (
+    {"source": "page", "path": "", "value": NAMES},
+    {"source": "json_ld", "path": "/0", "value": PRODUCT},
+)
+KETTLE = Document("# Red kettle\n12 EUR, stainless steel", structured=STRUCTURED)
+SHOP = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
+    "required": ["name", "price"],
+}
+WITH_FINISH = SHOP | {"properties": SHOP["properties"] | {"finish": {"type": "string"}}, "required": ["finish"]}
+
+
+async def extract_kettle(model, trace, *, schema=SHOP, instructions="", document=KETTLE, **options):
+    task = replace(TASK, schema=schema, instructions=instructions)
+    extractor = Extractor(model, max_tokens=500, **options)
+    return await extractor.extract(document, task, deadline=no_deadline(now=0), trace=trace)
+
+
+async def test_where_the_pages_data_answers_every_property_no_model_is_asked(trace):
+    model = ScriptedModel()
+    found = await extract_kettle(model, trace)
+    assert found.data == {"name": "Red kettle", "price": 12}
+    assert (found.model, trace.calls, model.served) == (None, 0, 0)
+    assert found.fields["/price"] == {
+        "source": "json_ld",
+        "path": "/0/offers/price",
+        "grounded": True,
+        "evidence": "12 EUR, stainless steel",
+    }
+    assert found.unsupported == ()
+
+
+async def test_the_model_is_asked_only_for_what_is_missing(trace):
+    model = ScriptedModel('{"finish": "stainless steel"}')
+    found = await extract_kettle(model, trace, schema=WITH_FINISH)
+    assert found.data == {"name": "Red kettle", "price": 12, "finish": "stainless steel"}
+    assert [found.fields[each]["source"] for each in ("/name", "/price", "/finish")] == ["json_ld", "json_ld", "model"]
+    asked = model.formats[0]["json_schema"]["schema"]
+    assert (list(asked["properties"]), asked["required"]) == (["finish"], ["finish"])
+    system, user = model.asked[0]
+    assert '"price"' in system["content"]
+    assert '{"name": "Red kettle", "price": 12}' in user["content"].split("</page>")[1]
+
+
+async def test_the_system_message_is_the_same_with_and_without_known_values(trace):
+    model = ScriptedModel('{"finish": "steel"}', '{"finish": "steel"}')
+    await extract_kettle(model, trace, schema=WITH_FINISH)
+    await extract_kettle(model, trace, schema=WITH_FINISH, document=replace(KETTLE, structured=()))
+    assert model.asked[0][0] == model.asked[1][0]
+
+
+async def test_a_part_that_does_not_fit_the_rest_is_asked_for_with_everything(trace):
+    """Rules over several properties cannot be in a narrowed form."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "price": {"type": "number"}},
+        "allOf": [{"properties": {"price": {"maximum": 10}}}],
+    }
+    model = ScriptedModel('{"name": "Red kettle", "price": 9}')
+    found = await extract_kettle(model, trace, schema=schema)
+    assert found.data == {"name": "Red kettle", "price": 9}
+    assert found.fields["/name"]["source"] == "model"
+    assert model.formats[0]["json_schema"]["schema"]["properties"].keys() == {"name", "price"}
+
+
+async def test_hints_are_told_and_everything_is_asked_for(trace):
+    model = ScriptedModel('{"name": "Red kettle", "price": 12}')
+    found = await extract_kettle(model, trace, structured_data="hint")
+    assert found.fields["/price"]["source"] == "model"
+    assert '{"name": "Red kettle", "price": 12}' in model.asked[0][1]["content"].split("</page>")[1]
+    assert model.formats[0]["json_schema"]["schema"]["properties"].keys() == {"name", "price"}
+
+
+async def test_instructions_may_change_what_a_field_means_so_everything_is_asked_for(trace):
+    model = ScriptedModel('{"name": "Red kettle", "price": 12}')
+    await extract_kettle(model, trace, instructions="the name in capitals")
+    assert trace.calls == 1
+    assert "<known>" in model.asked[0][1]["content"]
+
+
+async def test_off_means_that_nothing_of_it_is_used(trace):
+    model = ScriptedModel('{"name": "Red kettle", "price": 12}')
+    await extract_kettle(model, trace, structured_data="off")
+    assert "known" not in model.asked[0][1]["content"]
+
+
+async def test_strict_grounding_does_not_ask_for_what_the_page_itself_says(trace):
+    """An availability is shown as a button, in no words that could be looked up."""
+    offers = {"@type": ["Offer"], "price": 12, "availability": "https://schema.org/InStock"}
+    structured = (STRUCTURED[0], STRUCTURED[1] | {"value": PRODUCT | {"offers": offers}})
+    schema = {"type": "object", "properties": {"price": {"type": "number"}, "availability": {"type": "string"}}}
+    found = await extract_kettle(
+        ScriptedModel(), trace, schema=schema, document=replace(KETTLE, structured=structured), grounding="strict"
+    )
+    assert found.data == {"price": 12, "availability": "InStock"}
