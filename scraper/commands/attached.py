@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from scraper.config import Settings
+from scraper.errors import Misconfigured
+from scraper.events import ignore
 from scraper.observability.picture import Picture
+from scraper.observability.view import Queue, View
+
+QUEUE_SECONDS = 2.0
 
 
 async def host_picture(settings: Settings) -> Picture:
@@ -19,3 +28,50 @@ async def host_picture(settings: Settings) -> Picture:
     status = await known_or_none(lambda: operations.show(endpoint, run_dir))
     picture.throttle_says(status, at=time.time())
     return picture
+
+
+class Attachment:
+    """Asks whenever it is asked; inside its context also the broker, every few seconds, how many tasks are left."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._queue: Queue | None = None
+        self._in_hand = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from scraper.app import ended
+
+        if self._watching is not None:
+            await ended(self._watching)
+
+    async def picture(self) -> Picture:
+        """As it is now."""
+        picture = await host_picture(self._settings)
+        picture.queue_says(self._queue)
+        self._in_hand = picture.total().in_hand
+        return picture
+
+    async def view(self) -> View:
+        return (await self.picture()).view(time.time())
+
+    async def _watch(self) -> None:
+        from scraper.app import open_broker
+        from scraper.observability.watching import watch_queue
+
+        with suppress(Misconfigured):  # the workers, and `check`, say what is wrong with it
+            await watch_queue(
+                lambda: open_broker(self._settings, observe=ignore),
+                tell=self._hear,
+                in_hand=lambda: self._in_hand,
+                seconds=QUEUE_SECONDS,
+            )
+
+    def _hear(self, queue: Queue | None) -> None:
+        self._queue = queue

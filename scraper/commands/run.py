@@ -108,7 +108,8 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             ):
                 stack.push_async_callback(ended, asyncio.create_task(watching))
             await supervisor.run(stop)
-    return not supervisor.refused, summary(picture.total())
+    total = picture.total()
+    return not supervisor.refused, summary(total.outcomes, total.reasons)
 
 
 def read_again(settings: Settings, supervisor: Supervisor, *, observe: Observe) -> Settings:
@@ -156,8 +157,9 @@ async def watch(
     clock = asyncio.get_running_loop().time
     try:
         await watch_queue(
-            picture,
             lambda: app.open_broker(settings, observe=observe),
+            tell=picture.queue_says,
+            in_hand=lambda: picture.total().in_hand,
             seconds=QUEUE_SECONDS if ending is None else READING_SECONDS,
             over=lambda left: ending is not None and ending.over(left=left, now=clock()),
             observe=observe,

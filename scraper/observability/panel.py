@@ -35,7 +35,7 @@ class Panel:
     """Shows the newest View at the bottom of the terminal; log lines scroll above it."""
 
     def __init__(self, title: str, *, events: bool = False, console: Console | None = None) -> None:
-        self._title = title
+        self.title = title
         self._events = events
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
@@ -73,7 +73,7 @@ class Panel:
         parts: list[RenderableType] = [grid, Text(), _limited(view)]
         if self._events and view.events:
             parts += [Text(), *(_event(view, index) for index in _last(view))]
-        return Box(Group(*parts), title=self._title, title_align="left", padding=(0, 1))
+        return Box(Group(*parts), title=self.title, title_align="left", padding=(0, 1))
 
 
 class _LogAbove(io.TextIOBase):
@@ -105,6 +105,8 @@ def _facts(view: View) -> list[tuple[str, Text]]:
         ("circuit", _circuit(view)),
         ("gaps", _gaps(throttle.gaps, throttle.smallest_gap_s)),
         ("latency", _latency(view)),
+        ("tokens", _tokens(view)),
+        ("workers", _workers(view)),
         ("trouble", _trouble(view.counts, view.seconds)),
         ("tasks", _tasks(view)),
         ("left", _left(view)),
@@ -160,8 +162,22 @@ def _gaps(gaps: Sequence[int], smallest: float | None) -> Text:
 def _latency(view: View) -> Text:
     return Text(
         f"p50 {seconds_text(view.latency_p50_s)}  p95 {seconds_text(view.latency_p95_s)}"
-        f"  first token {seconds_text(view.first_token_p50_s)}  {view.tokens_per_second:.0f} tok/s"
+        f"  first token {seconds_text(view.first_token_p50_s)}"
     )
+
+
+def _tokens(view: View) -> Text:
+    read, written = view.counts.get("prompt_tokens", 0), view.counts.get("completion_tokens", 0)
+    text = Text(f"{view.tokens_per_second:.0f} written/s")
+    return text.append(f"  {_short(read)} read, {_short(written)} written", "dim")
+
+
+def _workers(view: View) -> Text:
+    text = Text(str(view.workers))
+    text.append(f", {view.in_hand} tasks in hand", "dim")
+    for what in view.away:
+        text.append(f"  ✗ {what} away", "bold red")
+    return text
 
 
 def _trouble(counts: Mapping[str, int], seconds: Mapping[str, float]) -> Text:
@@ -192,7 +208,7 @@ def _left(view: View) -> Text:
     finished = view.done + view.parked
     total = finished + view.queue.left
     if total:
-        text.append(f" ({finished / total:.0%} through)", "dim")
+        text.append(f" ({finished / total:.0%} done)", "dim")
     text.append(f"  {view.finished_per_minute:g}/min")
     text.append(f"  {duration(view.seconds_left)} left" if view.seconds_left is not None else "  ? left")
     return text
@@ -221,6 +237,14 @@ def _event(view: View, index: int) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{when} ", "dim").append(f"{mark} {event.name}", style).append(f"  {event.text}")
     return text
+
+
+def _short(number: int) -> str:
+    """1,234,567 is 1.2M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return str(number)
 
 
 def sparkline(values: Sequence[int]) -> str:

@@ -43,6 +43,7 @@ class Picture:
         self._own = Tally()  # of what was heard as events
         self._ended = Tally()  # of workers that are gone
         self._workers: dict[int, Tally] = {}
+        self._elsewhere = 0  # workers of the supervisors that this is a picture of
         self._told: Mapping[str, Any] | None = None  # the throttle's status
         self._following = Following()
         self._circuit_log: deque[tuple[float, str]] = deque(maxlen=MOST_CHANGES)
@@ -156,7 +157,7 @@ class Picture:
             at=now,
             throttle=throttle,
             queue=self.queue,
-            workers=len(self._workers) or len(self._following.pids),
+            workers=self._count(),
             in_hand=total.in_hand,
             outcomes=dict(total.outcomes),
             reasons=dict(total.reasons.most_common()),
@@ -189,7 +190,7 @@ class Picture:
         total = self.total()
         return {
             "total": total.plain(),
-            "workers": len(self._workers) or len(self._following.pids),
+            "workers": self._count(),
             "history": [step.plain() for step in self.history.steps],
             "circuit_log": list(self._circuit_log),
             "events": [[each.at, each.level, each.name, each.text] for each in self._events],
@@ -203,8 +204,7 @@ class Picture:
         events: list[Said] = []
         changes: set[tuple[float, str]] = set()
         for pid, plain in told.items():
-            for worker in range(int(plain["workers"])):
-                picture._following.pids[pid * 1000 + worker] = None
+            picture._elsewhere += int(plain["workers"])
             picture._workers[pid] = Tally.of(plain["total"])
             picture.history.merge(History(Step.of(step) for step in plain["history"]))
             changes |= {(float(at), str(state)) for at, state in plain["circuit_log"]}
@@ -214,6 +214,9 @@ class Picture:
         picture._circuit_log.extend(sorted(changes))
         picture._events.extend(sorted(events, key=lambda each: each.at))
         return picture
+
+    def _count(self) -> int:
+        return self._elsewhere or len(self._workers) or len(self._following.pids)
 
     # --- bookkeeping ----------------------------------------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scraper.observability.tally import Tally
-
 EMPTY_FOR_SECONDS = 1.0
 
 
@@ -32,15 +30,11 @@ class UntilEmpty:
         return now - self._empty_since >= EMPTY_FOR_SECONDS
 
 
-def summary(total: Tally) -> str:
-    """The last words of a run."""
-    finished = total.outcomes["done"] + total.outcomes["park"]
-    reasons = ", ".join(f"{reason} {count}" for reason, count in total.reasons.most_common())
-    parked = f"{total.outcomes['park']} parked" + (f" ({reasons})" if reasons else "")
-    again = _again(total.outcomes)
-    return f"{finished} tasks: {total.outcomes['done']} done, {parked}{again}"
-
-
-def _again(outcomes: Mapping[str, int]) -> str:
+def summary(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> str:
+    """The last words of a run: how its tasks ended, and why those that are parked are."""
+    done, parked = outcomes.get("done", 0), outcomes.get("park", 0)
+    most_first = sorted(reasons.items(), key=lambda item: -item[1])
+    why = f" ({', '.join(f'{reason} {count}' for reason, count in most_first)})" if reasons else ""
     moved = outcomes.get("retry", 0) + outcomes.get("hold", 0)
-    return f"; {moved} times a task was put back to wait" if moved else ""
+    again = f"; {moved} times a task was put back to wait" if moved else ""
+    return f"{done + parked} tasks: {done} done, {parked} parked{why}{again}"

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from scraper.errors import Unavailable
-from scraper.events import Observe, QueueDepth
+from scraper.events import Observe, QueueDepth, ignore
 from scraper.observability.picture import Picture
 from scraper.observability.view import Queue, View
 from scraper.patience import until_available
@@ -38,14 +38,18 @@ async def known_or_none(ask: Callable[[], Awaitable[Mapping[str, Any]]]) -> Mapp
 
 
 async def watch_queue(
-    picture: Picture,
     open_broker: Callable[[], AbstractAsyncContextManager[Broker]],
     *,
+    tell: Callable[[Queue | None], None],
+    in_hand: Callable[[], int],
     seconds: float,
-    over: Callable[[int], bool],
-    observe: Observe,
+    over: Callable[[int], bool] = lambda _: False,
+    observe: Observe = ignore,
 ) -> None:
-    """Ask every so many `seconds` how many tasks are left, until that is `over`. Waits for a broker that is away."""
+    """Ask every so many `seconds` how many tasks are left, until that is `over`. Waits for a broker that is away.
+
+    `in_hand`: what the workers say themselves; a broker may know of more, or of none.
+    """
     async with AsyncExitStack() as stack:
         broker = await until_available("broker", lambda: stack.enter_async_context(open_broker()), observe=observe)
         told = _Told(observe)
@@ -54,11 +58,10 @@ async def watch_queue(
             try:
                 depth = await broker.depth()
             except Unavailable:  # the workers say that the broker is away; counting can wait
-                picture.queue_says(None)
+                tell(None)
                 continue
-            in_hand = max(depth.in_hand or 0, picture.total().in_hand)
-            queue = Queue(depth.tasks + depth.parked, depth.waiting, in_hand)
-            picture.queue_says(queue)
+            queue = Queue(depth.tasks + depth.parked, depth.waiting, max(depth.in_hand or 0, in_hand()))
+            tell(queue)
             told.say(queue)
             if over(queue.left):
                 return

@@ -135,12 +135,13 @@ def test_the_coordinator_knows_the_throttle_better_than_a_log():
 def test_a_picture_of_several_supervisors_is_their_sum():
     a, b = Picture(), Picture()
     a.worker_says(0, tally(request(), answer(), settled(fetch=1.0)), at=NOW)
+    a.worker_says(1, tally(), at=NOW)
     b.worker_says(0, tally(request(), settled("park", "robots")), at=NOW + 1)
     heard(CircuitOpened(1, 5, 60.0), picture=b, at=NOW + 1)
     told = json.loads(json.dumps({"1": a.plain(), "2": b.plain()}))
     both = Picture.of({int(pid): plain for pid, plain in told.items()})
     view = both.view(NOW + 1)
-    assert (view.done, view.parked, view.counts["attempts"], view.workers) == (1, 1, 2, 2)
+    assert (view.done, view.parked, view.counts["attempts"], view.workers) == (1, 1, 2, 3)
     assert [step.starts for step in both.history.steps] == [2]
     assert view.circuit_log == ((NOW + 1, "open"),)
     assert [event.name for event in view.events] == ["circuit_breaker_opened"]

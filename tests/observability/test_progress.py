@@ -35,4 +35,7 @@ def test_the_last_words_name_what_became_of_the_tasks():
     total = Tally()
     for event in (settled(), settled(), settled(), settled("park", "robots"), settled("hold", "outage")):
         total.add(event)
-    assert summary(total) == "4 tasks: 3 done, 1 parked (robots 1); 1 times a task was put back to wait"
+    assert (
+        summary(total.outcomes, total.reasons)
+        == "4 tasks: 3 done, 1 parked (robots 1); 1 times a task was put back to wait"
+    )

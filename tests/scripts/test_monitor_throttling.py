@@ -1,0 +1,258 @@
+"""The monitor as it is used: a process of its own at the end of a pipe, on a terminal, beside real workers."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.observability.test_monitor import log
+from tests.service import Service
+from tests.test_whole_path import ended, model, site, submit, until  # noqa: F401 the first two are fixtures
+
+SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "monitor_throttling.py"
+MONITOR = [sys.executable, str(SCRIPT)]
+HANGS_SECONDS = 60
+
+
+def monitored(text, *arguments, **options):
+    return subprocess.run(
+        [*MONITOR, *arguments], input=text, capture_output=True, check=True, timeout=HANGS_SECONDS, **options
+    )
+
+
+def test_in_a_pipe_it_says_one_line_every_ten_requests_and_passes_other_lines_through():
+    said = monitored(b"not a log line\n" + log(25) + b"Traceback\n").stdout.decode().splitlines()
+    assert said[0] == "not a log line"
+    assert [line.partition(" · ")[0] for line in said[1:3]] == ["9 done, 0 parked", "19 done, 0 parked"]
+    assert said[3] == "Traceback"
+    assert said[4].startswith("25 done, 0 parked")
+    assert "limited by 70% of the time waits for VLLM_REQUESTS_PER_MINUTE=20; latency would allow about 40" in said[4]
+    assert said[5] == "25 tasks: 25 done, 0 parked"
+    assert len(said) == 6
+
+
+def test_snapshots_are_json_and_other_lines_go_to_stderr():
+    said = monitored(b"other\n" + log(25), "--json")
+    last = json.loads(said.stdout.splitlines()[-1])
+    assert (last["outcomes"]["done"], last["throttle"]["limit"], last["change"]) == (25, 2, "VLLM_REQUESTS_PER_MINUTE")
+    assert said.stderr == b"other\n"
+
+
+def test_a_file_is_read_to_its_end_when_asked(tmp_path):
+    (tmp_path / "x.log").write_bytes(log(3))
+    assert b"3 tasks: 3 done" in monitored(b"", "--file", str(tmp_path / "x.log"), "--no-follow").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--attach", "--file", "x"], "choose one"),
+        (["--no-follow"], "--file"),
+        (["--file", "/nowhere/x", "--no-follow"], "no such file"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(arguments, word):
+    said = subprocess.run(
+        [*MONITOR, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS_SECONDS,
+    )
+    assert said.returncode != 0
+    assert word in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_it_goes_on_reading_while_nobody_reads_what_it_says():
+    """Forty times what a pipe holds of lines to pass on: whoever writes them is never stopped."""
+    with subprocess.Popen(MONITOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as monitor:
+        for _ in range(40):
+            monitor.stdin.write(b"other line\n" * 6000)
+        monitor.stdin.write(log(25))
+        monitor.stdin.close()
+        said = monitor.stdout.read()
+    assert said.endswith(b"25 tasks: 25 done, 0 parked\n")
+
+
+def test_a_reader_of_it_that_goes_ends_it_quietly():
+    with subprocess.Popen(MONITOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as monitor:
+        monitor.stdout.close()
+        monitor.stdin.write(log(25))
+        monitor.stdin.flush()
+        assert monitor.wait(HANGS_SECONDS) == 0
+        assert monitor.stderr.read() == b""
+
+
+class Terminal:
+    """The monitor on a terminal of its own; `shown` is all that was ever written to it."""
+
+    def __init__(self, *, columns=100, **environment):
+        self._master, slave = pty.openpty()
+        self.shown = ""
+        self.process = subprocess.Popen(
+            MONITOR,
+            stdin=subprocess.PIPE,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40", **environment},
+        )
+        os.close(slave)
+
+    def until(self, text):
+        deadline = time.monotonic() + HANGS_SECONDS
+        while text not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            try:
+                self.shown += os.read(self._master, 1 << 16).decode(errors="replace")
+            except OSError:  # the other end is closed
+                break
+        assert text in self.shown, self.shown
+
+    def close(self):
+        self.process.kill()
+        self.process.stdin.close()
+        self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal():
+    opened = []
+
+    def open_(**options):
+        opened.append(Terminal(**options))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+def test_on_a_terminal_it_shows_a_live_panel_and_leaves_it_clean(terminal):
+    shown = terminal()
+    shown.process.stdin.write(b"passed on\n" + log(25))
+    shown.process.stdin.flush()
+    shown.until("limited by")
+    shown.until("passed on")
+    shown.process.send_signal(signal.SIGINT)
+    shown.until("ctrl-c again leaves at once")
+    shown.process.stdin.close()
+    shown.until("25 tasks: 25 done, 0 parked")
+    assert shown.process.wait(HANGS_SECONDS) == 0
+    assert shown.shown.count(HIDE) == shown.shown.count(SHOW) > 0
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_asked_twice_or_told_to_it_leaves_at_once_with_its_last_words(terminal, signals):
+    shown = terminal()
+    shown.process.stdin.write(log(5))
+    shown.process.stdin.flush()
+    shown.until("limited by")
+    for each in signals:
+        shown.process.send_signal(each)
+        if len(signals) > 1:
+            shown.until("ctrl-c again")
+    shown.until("5 tasks: 5 done, 0 parked")
+    assert shown.process.wait(HANGS_SECONDS) == 0
+    assert shown.shown.count(HIDE) == shown.shown.count(SHOW)
+
+
+def test_without_colours_there_are_none(terminal):
+    shown = terminal(NO_COLOR="1")
+    shown.process.stdin.write(log(5))
+    shown.process.stdin.close()
+    shown.until("5 tasks: 5 done")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown.shown)
+
+
+@pytest.fixture
+def service(tmp_path, model):  # noqa: F811 pytest's way
+    return Service(
+        tmp_path,
+        VLLM_BASE_URL=model.base_url,
+        VLLM_REQUESTS_PER_MINUTE=600,
+        ALLOW_PRIVATE_ADDRESSES="on",
+        FETCH_DELAY=0,
+        WORKERS=2,
+    )
+
+
+def attached(service, *, until):
+    """Snapshots of an attached monitor until one is as wanted; then what it says when it is interrupted."""
+    monitor = subprocess.Popen(
+        [*MONITOR, "--attach", "--json"], env=service.environment, cwd=service.folder, stdout=subprocess.PIPE
+    )
+    with monitor:
+        try:
+            while not until(view := json.loads(monitor.stdout.readline())):
+                pass
+            monitor.send_signal(signal.SIGINT)
+            return view, json.loads(monitor.stdout.read().splitlines()[-1])
+        finally:
+            monitor.kill()
+
+
+async def test_it_attaches_to_workers_that_run(service, site, model):  # noqa: F811 pytest's way
+    model.freeze()
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 9)])
+    with service.running() as process:
+        async for _ in until(process, "llm_request", "llm_request"):
+            pass
+        view, _ = await asyncio.to_thread(
+            attached,
+            service,
+            until=lambda view: view["queue"] and view["in_hand"] == 6 and view["throttle"]["in_flight"] == 2,
+        )
+        assert view["workers"] == 2
+        assert view["throttle"]["limit"] == 2
+        assert view["queue"] == {"ready": 2, "waiting": 0, "in_hand": 6}
+        model.thaw()
+        _, last = await asyncio.to_thread(attached, service, until=lambda view: view["outcomes"].get("done") == 8)
+        assert last["outcomes"] == {"done": 8}
+        process.send_signal(signal.SIGTERM)
+        code, said = await ended(process)
+    assert code == 0, said
+
+
+def run_beside_a_monitor_that_fails(service):
+    """Stopped, its pipe fills and lines are left out; killed, it is closed. The exit code of the run."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "scraper.main", "--until-empty"],
+        env=service.environment,
+        cwd=service.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with run, subprocess.Popen(MONITOR, stdin=run.stderr, stdout=subprocess.PIPE) as monitor:
+        try:
+            run.stderr.close()
+            assert monitor.stdout.readline()
+            monitor.send_signal(signal.SIGSTOP)
+            while len(service.results()) < 25:
+                assert run.poll() is None
+            monitor.kill()
+            return run.wait(HANGS_SECONDS)
+        finally:
+            run.kill()
+            monitor.kill()
+
+
+async def test_workers_survive_a_monitor_that_stops_reading_and_one_that_goes(service, site):  # noqa: F811 pytest's way
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 41)])
+    service.environment["LOG_LEVEL"] = "debug"
+    assert await asyncio.to_thread(run_beside_a_monitor_that_fails, service) == 0
+    assert [row["status"] for row in await asyncio.to_thread(service.results)] == ["done"] * 40
