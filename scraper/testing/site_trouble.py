@@ -10,6 +10,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from scraper.testing.http_server import Exchange
+from scraper.testing.site_pages.injections import INJECTIONS
 from scraper.testing.site_pages.products import product
 
 MOST_MEGABYTES = 1024
@@ -274,8 +275,11 @@ async def _script_only(request: Trouble) -> None:
     )
 
 
-@_trouble("injection", "a product whose page talks to the model, seen and unseen")
+@_trouble("injection/plain", f"a product whose page talks to the model: {', '.join(INJECTIONS)}, or all sorts at once")
 async def _injection(request: Trouble) -> None:
+    if request.rest in INJECTIONS:
+        await request.html(INJECTIONS[request.rest].html())
+        return
     await request.html(
         _PAGE.format(
             title="Honest Kettle",

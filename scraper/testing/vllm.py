@@ -23,6 +23,7 @@ import dataclasses
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -37,6 +38,7 @@ from scraper.testing.vllm_host import EngineHost, Generation, Tenant
 from scraper.testing.vllm_metrics import Metrics
 from scraper.testing.vllm_protocol import (
     ApiError,
+    ChatRequest,
     check_model,
     dump,
     known_error,
@@ -54,6 +56,7 @@ CRASH_SECONDS = 45.0  # of refused connections: a server of this size loading it
 _DEATH_NOTICE_SECONDS = 0.15  # from the engine's death to the 500s
 _EXIT_SECONDS = {"busy": 2.5, "idle": 4.0}  # from the engine's death to the process's exit
 _CHAT = "/v1/chat/completions"
+ASKED_KEPT = 200
 
 
 class SimulatedVLLM:
@@ -107,6 +110,7 @@ class SimulatedVLLM:
         self.state: State = "down"
         self.stats = Stats()
         self.faults = FaultPlan(parse_faults(faults) if isinstance(faults, str) else list(faults), seed=seed)
+        self.asked: deque[ChatRequest] = deque(maxlen=ASKED_KEPT)  # what was asked lately, faults of transport aside
         self.exited = asyncio.Event()  # the process would have ended now, and nothing restarts it
         self.http = HttpServer(
             self._handle, host=host, port=port, on_head=self._watch, keep_alive_seconds=keep_alive_seconds
@@ -332,6 +336,7 @@ class SimulatedVLLM:
         body = parse_json(exchange.body)
         request = parse_chat(body, max_model_len=self.max_model_len)
         check_model(request.model, self.model)
+        self.asked.append(request)
         await answer_chat(
             exchange,
             request,

@@ -14,6 +14,7 @@ from scraper.testing.vllm_answers import answer, broken_answer, plain_answer
 from scraper.testing.vllm_faults import CHANGES_ANSWER, Fault
 from scraper.testing.vllm_grammar import GrammarError
 from scraper.testing.vllm_host import EngineHost, Generation
+from scraper.testing.vllm_obedience import obeyed
 from scraper.testing.vllm_page import page_in
 from scraper.testing.vllm_protocol import (
     DONE,
@@ -57,6 +58,9 @@ async def answer_chat(
     text = _text(request)
     if fault is not None and fault.kind in CHANGES_ANSWER:
         text = broken_answer(text, fault.kind, max_tokens=most)
+    if fault is not None and fault.kind == "obey":
+        page = page_in(request.user_messages).text
+        text = obeyed(text, schema=request.schema, page=page, system=request.system_message)
     head = {"id": f"chatcmpl-simulated-{next(_ids)}", "created": int(time.time()), "model": model}
     generation = host.start(prompt, tokenize(text) or [""], most=most)
     try:

@@ -37,6 +37,7 @@ KINDS = {
     "bad_json": "the model's text is not JSON",
     "wrong_schema": "the model's text is JSON that breaks the schema",
     "empty_answer": "the model's text is empty",
+    "obey": "the model follows every order that the page gives, as far as the schema lets it",
 }
 CHANGES_ANSWER = frozenset({"bad_json", "wrong_schema", "whitespace", "repetition", "empty_answer"})
 

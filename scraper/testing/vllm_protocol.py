@@ -71,6 +71,10 @@ class ChatRequest:
     def user_messages(self) -> list[str]:
         return [content for role, content in self.messages if role == "user"]
 
+    @property
+    def system_message(self) -> str:
+        return next((content for role, content in self.messages if role == "system"), "")
+
 
 def parse_json(body: bytes) -> dict[str, Any]:
     """The body as an object. Raises ApiError 400."""
