@@ -20,7 +20,7 @@ import scraper
 from scraper.errors import Permanent
 from scraper.models import Document, Page, ParkReason, Task
 from scraper.pipeline.clean import clean, clean_text
-from scraper.pipeline.nesting import too_deep
+from scraper.pipeline.nesting import multiplies, too_deep
 from scraper.pipeline.schema import compile_schema
 from scraper.pipeline.structured.plan import sources_for
 
@@ -35,8 +35,8 @@ _COMMAND: Final = (sys.executable, "-P", "-m", "scraper.pipeline.clean_process")
 
 
 def needs_child(html: str) -> bool:
-    """Whether parsing `html` could take noticeably long."""
-    return len(html) > LARGE_CHARS or html.count("<") > MANY_TAGS or too_deep(html)
+    """Whether parsing `html` could take noticeably long, or much memory."""
+    return len(html) > LARGE_CHARS or html.count("<") > MANY_TAGS or too_deep(html) or multiplies(html)
 
 
 class Cleaner:

@@ -62,12 +62,28 @@ async def crash(cleaner):
     return str(refused.value)
 
 
-@pytest.mark.parametrize("html", ["x" * (LARGE_CHARS + 1), "<b>" * (MANY_TAGS + 1), "<div>" * 9000])
+def left_open(tags, paragraphs, *, tag="<b>"):
+    """What is open when a paragraph ends is opened again in the next: tags × paragraphs elements, if they differ."""
+    opened = "".join(f"{tag[:-1]} id={number}>" for number in range(tags))
+    return f"<p>{opened}</p>{'<p>x</p>' * paragraphs}"
+
+
+MULTIPLYING = [
+    left_open(500, 500),
+    left_open(500, 500, tag="<FONT>"),
+    left_open(1900, 1900, tag="<strong>"),
+    "</b>" * 2000 + left_open(500, 500),  # ends that end nothing must not hide it
+]
+
+
+@pytest.mark.parametrize(
+    "html", ["x" * (LARGE_CHARS + 1), "<b>" * (MANY_TAGS + 1), "<div>" * 9000, *MULTIPLYING], ids=lambda html: html[:20]
+)
 def test_pages_that_may_take_long_need_a_child(html):
     assert needs_child(html)
 
 
-@pytest.mark.parametrize("html", ["", "<p>x", "<li>x</li>" * 9000])
+@pytest.mark.parametrize("html", ["", "<p>x", "<li>x</li>" * 9000, "<p><b>x</b></p>" * 3000, left_open(20, 3000)])
 def test_ordinary_pages_need_none(html):
     assert not needs_child(html)
 
