@@ -27,7 +27,15 @@ def named_schema(name: str, *, folder: Path | None = None) -> Schema:
         if path is not None and path.is_file():
             return _read(path, path.stat().st_mtime_ns)
     where = "SCHEMAS_DIR or the package" if folder is not None else "the package, and SCHEMAS_DIR is not set"
-    raise _bad(f"there is no schema named {name!r} in {where}")
+    there = ", ".join(schema_names(folder=folder))
+    raise _bad(f"there is no schema named {name!r} in {where}; there are: {there}")
+
+
+def schema_names(*, folder: Path | None = None) -> dict[str, Path]:
+    """Every name that a task may use, and the file behind it; the owner's own hide those of the package."""
+    places = [place for place in (_PACKAGE, folder) if place is not None and place.is_dir()]
+    found = {path.stem: path for place in places for path in sorted(place.glob("*.json")) if _NAME.fullmatch(path.stem)}
+    return dict(sorted(found.items()))
 
 
 @lru_cache(64)

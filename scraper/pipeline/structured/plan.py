@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from scraper.pipeline.schema import KEPT, CompiledSchema
 from scraper.pipeline.structured.things import SUBJECTS, THINGS
 from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
 from scraper.pipeline.structured.wanted import Wanted, as_name, wanted
+
+TITLE_VOTES: Final = 10  # a schema that says what it is about needs no guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def _plans(root: Wanted) -> list[Plan]:
     votes = []
     for thing in SUBJECTS:
         asked = _asked(_fields_about(root, thing), thing)
-        fits = sum(each.said.own for each in asked) + 2 * bool(title & thing.words)
+        fits = sum(each.said.own for each in asked) + TITLE_VOTES * bool(title & thing.words)
         votes.append((fits, Plan(thing, asked)))
     best = max(fits for fits, _ in votes)
     return [plan for fits, plan in votes if fits == best and plan.asked] if best else []

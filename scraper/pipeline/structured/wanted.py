@@ -16,6 +16,7 @@ MAX_DEPTH: Final = 6
 MAX_FIELDS: Final = 500
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
+_SAYS_NOTHING: Final = re.compile(r"[a-z]{1,2}|[a-z]* ?\d+")
 _HEAD: Final = re.compile(
     r"^(?:the |a |an |its |full )*([\w' -]{2,40}?)(?: (?:of|for|as|in|at|on|by) .*|[.,;:(].*)?$", re.IGNORECASE
 )
@@ -38,9 +39,11 @@ class Wanted:
 
     @property
     def called(self) -> tuple[str, ...]:
-        """What the field may be called, the surest first: its name, its title, what its description begins with."""
+        """What the field may be called, the surest first: its name, its title; where its name says nothing, as `x1` or
+        `field_2`, also what its description begins with.
+        """
         told = [self.name, str(self.schema.get("title", ""))]
-        if head := _HEAD.match(str(self.schema.get("description", ""))[:200]):
+        if _SAYS_NOTHING.fullmatch(self.words) and (head := _HEAD.match(str(self.schema.get("description", ""))[:200])):
             told.append(head[1])
         return tuple(dict.fromkeys(name for each in told if (name := as_name(each))))
 

@@ -59,8 +59,12 @@ def _text(raw: Json, field: Wanted) -> Worth | None:
     if not isinstance(raw, str):
         return _number_as_text(raw) if isinstance(raw, int) and not isinstance(raw, bool) else None
     text = _without_markup(raw)
-    if not text or text.startswith(("http://", "https://", "//")):
-        return None
+    if (
+        (len(text) <= 2 and text.isascii())
+        or text.startswith(("http://", "https://", "//"))
+        or _CONSTANT.fullmatch(text)
+    ):
+        return None  # `IN` stands on any page, and no page shows FULL_TIME
     if "enum" in field.schema:
         text = next(
             (each for each in field.schema["enum"] if isinstance(each, str) and as_words(each) == as_words(text)), ""
@@ -260,6 +264,7 @@ _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _CODE_PREFIX: Final = re.compile(
     r"^(?:sku|mpn|ean|gtin\d*|upc|isbn|id|art(?:ikel)?[.\s-]*n[ro]\.?|item|model|ref)\s*[:#]\s*", re.IGNORECASE
 )
+_CONSTANT: Final = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 _DAY_ONLY: Final = re.compile(r"\b(?:only the date|without (?:the )?time|YYYY-MM-DD)\b")
 _DIGIT: Final = re.compile(r"\d")
 _DURATION: Final = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,3})H)?(?:(\d{1,4})M)?(?:0+(?:\.0+)?S)?)?")
