@@ -54,7 +54,7 @@ def service(tmp_path, broker_url, model):
 async def said(service, *arguments, code=0):
     """One command, run to its end beside the simulated servers of this loop."""
     ended = await asyncio.to_thread(service, *arguments, seconds=HANGS_SECONDS)
-    assert ended.returncode == code, ended.stderr
+    assert code is None or ended.returncode == code, ended.stderr
     return ended
 
 

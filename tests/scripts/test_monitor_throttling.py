@@ -1,5 +1,7 @@
 """The monitor as it is used: a process of its own at the end of a pipe, on a terminal, beside real workers."""
 
+# ruff: noqa: F401, F811 - fixtures are imported, and asked for by their names
+
 import asyncio
 import json
 import os
@@ -15,7 +17,7 @@ import pytest
 
 from tests.observability.test_monitor import log
 from tests.service import Service
-from tests.test_whole_path import ended, model, site, submit, until  # noqa: F401 the first two are fixtures
+from tests.test_whole_path import ended, model, site, submit, until
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "monitor_throttling.py"
 MONITOR = [sys.executable, str(SCRIPT)]
@@ -179,7 +181,7 @@ def test_without_colours_there_are_none(terminal):
 
 
 @pytest.fixture
-def service(tmp_path, model):  # noqa: F811 pytest's way
+def service(tmp_path, model):
     return Service(
         tmp_path,
         VLLM_BASE_URL=model.base_url,
@@ -205,7 +207,7 @@ def attached(service, *, until):
             monitor.kill()
 
 
-async def test_it_attaches_to_workers_that_run(service, site, model):  # noqa: F811 pytest's way
+async def test_it_attaches_to_workers_that_run(service, site, model):
     model.freeze()
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 9)])
     with service.running() as process:
@@ -251,7 +253,7 @@ def run_beside_a_monitor_that_fails(service):
             monitor.kill()
 
 
-async def test_workers_survive_a_monitor_that_stops_reading_and_one_that_goes(service, site):  # noqa: F811 pytest's way
+async def test_workers_survive_a_monitor_that_stops_reading_and_one_that_goes(service, site):
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 41)])
     service.environment["LOG_LEVEL"] = "debug"
     assert await asyncio.to_thread(run_beside_a_monitor_that_fails, service) == 0
