@@ -105,9 +105,10 @@ class Supervisor:
             self._tell_one(place, word)
 
     def _tell_one(self, place: _Place, word: bytes) -> None:
-        if place.process is not None and place.process.stdin is not None:
+        stdin = place.process.stdin if place.process is not None else None
+        if stdin is not None and not stdin.is_closing():  # of one that has just ended; uvloop raises then
             with suppress(OSError):
-                place.process.stdin.write(word)
+                stdin.write(word)
 
     async def _keep(self, place: _Place, stop: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time

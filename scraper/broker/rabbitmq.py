@@ -123,6 +123,7 @@ class RabbitMQBroker:
         return None if counts is None else counts[0].message_count or 0
 
     async def _count(self, names: Sequence[str]) -> list[spec.Queue.DeclareOk] | None:
+        self._publishing.check_it_takes_messages()
         if self._counting is None or self._counting.is_closed or not self._publishing.is_open:
             self._counting = await self._publishing.channel(confirms=False)
         return await count(names, channel=self._counting, answer=self._publishing.call)

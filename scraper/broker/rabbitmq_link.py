@@ -14,8 +14,10 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import aio_pika
 from aio_pika.exceptions import (
@@ -32,13 +34,14 @@ from yarl import URL
 from scraper.broker.rabbitmq_topology import plain
 from scraper.broker.rabbitmq_wire import survive_unreadable_properties
 from scraper.errors import Misconfigured, ScraperError, Unavailable
-from scraper.events import Observe
-from scraper.patience import until_available
+from scraper.events import Back, Observe, WaitingFor
+from scraper.patience import SAY_IT_AGAIN_SECONDS, until_available
 
 T = TypeVar("T")
 
 OLDEST_VERSION = (3, 10)
 """The first with at-least-once dead-lettering."""
+BLOCKED = "it takes no messages, because its memory or disk run low"
 CLOSE_SECONDS = 5.0
 """For goodbye to a broker that may not be listening any more."""
 
@@ -67,6 +70,7 @@ class Link:
         self._failure = ""
         self._lost = ""
         self._was_open = False
+        self._blocked: _Blocked | None = None
         self._opening = asyncio.Lock()
         self._waiting = asyncio.Lock()
         self._connection: aio_pika.Connection | None = None
@@ -74,6 +78,18 @@ class Link:
     @property
     def is_open(self) -> bool:
         return self._connection is not None and _is_open(self._connection)
+
+    def check_it_takes_messages(self) -> None:
+        """Raises Unavailable while the broker has told this connection that it reads nothing more from it.
+
+        What is sent then waits in the socket and is read in the end, also after this end has given up on it: every
+        further try would be one more copy.
+        """
+        if self._connection is not None and _is_blocked(self._connection):
+            raise Unavailable(BLOCKED)
+        if self._blocked is not None:
+            self._observe(Back("broker", round(asyncio.get_running_loop().time() - self._blocked.since, 1)))
+            self._blocked = None
 
     async def channel(self, *, confirms: bool) -> Channel:
         """A new channel; connects first if need be, trying each address once. Raises Unavailable.
@@ -101,11 +117,12 @@ class Link:
     async def call(self, answer: Awaitable[T]) -> T:
         """The broker's answer. Raises Unavailable where it is away or silent beyond the limit, and hangs up then.
 
+        The limit stands still while the broker says that it takes no messages: the answer comes when it does again.
         The channel's and the message's own refusals (AMQPChannelError, DeliveryError) pass through.
         """
         asked = self._connection
         try:
-            async with asyncio.timeout(self._limit_seconds) as limit:
+            async with _TimeLimit(self._limit_seconds, blocked=self._still_blocked) as limit:
                 return await answer
         except asyncio.CancelledError as error:
             if _is_cancelled():
@@ -115,12 +132,9 @@ class Link:
         except (ScraperError, AMQPChannelError, DeliveryError):
             raise
         except CONNECTION_EXCEPTIONS as error:
-            if not limit.expired():
+            if not limit.expired:
                 raise Unavailable(f"the connection to the broker was lost: {self._said(error)}") from error
-            silence = (
-                f"the broker gave no answer within {self._limit_seconds:g} s: "
-                "it hangs, or it takes no messages because memory or disk run low"
-            )
+            silence = f"the broker gave no answer within {self._limit_seconds:g} s"
             if self._connection is asked:  # and not a newer one already
                 await self.hang_up(silence)
             raise Unavailable(silence) from error
@@ -136,6 +150,17 @@ class Link:
         self._lost = reason
         if connection is not None:
             await _close(connection)
+
+    def _still_blocked(self) -> bool:
+        """Whether to wait on; says so for all that wait, every now and then."""
+        if self._connection is None or not _is_blocked(self._connection):
+            return False
+        now = asyncio.get_running_loop().time()
+        self._blocked = self._blocked or _Blocked(since=now - self._limit_seconds)
+        if now - self._blocked.said >= SAY_IT_AGAIN_SECONDS:
+            self._blocked.said = now
+            self._observe(WaitingFor("broker", BLOCKED, round(now - self._blocked.since, 1)))
+        return True
 
     async def _attempt(self) -> None:
         lost, self._lost = self._lost, ""
@@ -222,6 +247,50 @@ class Link:
         return text
 
 
+@dataclass(slots=True)
+class _Blocked:
+    """Since when answers are waited for that a blocked connection holds up, and when that was last said."""
+
+    since: float
+    said: float = float("-inf")
+
+
+class _TimeLimit:
+    """A time for one answer, which begins anew for as long as the broker takes nothing from this connection."""
+
+    __slots__ = ("_blocked", "_handle", "_seconds", "_timeout", "_was_blocked")
+
+    def __init__(self, seconds: float, *, blocked: Callable[[], bool]) -> None:
+        self._seconds = seconds
+        self._blocked = blocked
+        self._timeout = asyncio.timeout(None)
+        self._was_blocked = False
+
+    @property
+    def expired(self) -> bool:
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._handle = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        blocked = self._blocked()
+        if blocked or self._was_blocked:
+            self._handle = loop.call_later(self._seconds, self._look)
+        else:
+            self._timeout.reschedule(loop.time())
+        self._was_blocked = blocked
+
+
 def parse_addresses(urls: Sequence[str]) -> list[URL]:
     """The addresses of BROKER_URL. Raises Misconfigured without repeating them: they hold passwords."""
     addresses = []
@@ -277,6 +346,20 @@ def _with_heartbeat(address: URL, seconds: float) -> URL:
 
 def _is_open(connection: aio_pika.Connection) -> bool:
     return connection.transport is not None and connection.transport.connection.is_opened
+
+
+def _is_blocked(connection: aio_pika.Connection) -> bool:
+    """Whether the broker has said so. aiormq keeps it to itself but for `ready`, which returns at once or waits."""
+    if not _is_open(connection):
+        return False
+    assert connection.transport is not None
+    ready = connection.transport.connection.ready()
+    try:
+        ready.send(None)
+    except StopIteration:
+        return False
+    ready.close()
+    return True
 
 
 def _is_cancelled() -> bool:

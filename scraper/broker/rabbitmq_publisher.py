@@ -60,6 +60,7 @@ class Publisher:
 
     async def _delivered(self, queue: str, message: Message, *, high: bool) -> bool:
         """Publish once; False where there is no such queue."""
+        self._link.check_it_takes_messages()
         channel = await self._open_channel()
         try:
             confirmation = await self._link.call(

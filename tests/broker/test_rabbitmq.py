@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import struct
 
@@ -303,7 +304,7 @@ async def test_what_cannot_be_moved_stays_in_hand_and_can_be_moved_later(rabbitm
                 await delivery.move(delay_seconds=5, attempts=1)
             assert (await broker.depth()).tasks == 0  # it is still in hand
             await delivery.move(delay_seconds=5, attempts=1)
-        assert tries == [(Message(b"one", "id", attempts=1), 5)] * 2
+        assert tries == [(Message(b"one", "id", attempts=1, priority="high"), 5)] * 2
         assert (await broker.depth()).tasks == 0
 
 
@@ -551,6 +552,30 @@ def test_a_server_that_cannot_keep_the_promise_is_refused(product, version, want
     assert (wanted in said) if wanted else said == ""
 
 
+class OlderRelay(Relay):
+    """The same broker, introducing itself as an older one."""
+
+    async def _carry(self, reader, writer):
+        said = await reader.read(65536)
+        writer.write(re.sub(rb"(\x07versionS....)(\d+\.\d+\.)", _older, said, flags=re.DOTALL))
+        await super()._carry(reader, writer)
+
+
+def _older(match):
+    return match[1] + b"3.9." + b"0" * (len(match[2]) - 4) if len(match[2]) >= 4 else match[1] + b"2." + match[2][2:]
+
+
+async def test_a_broker_that_is_too_old_stops_the_start_and_nothing_is_declared(rabbitmq_node, namespace, channel):
+    async with OlderRelay(rabbitmq_node.port) as relay:
+        with pytest.raises(
+            Misconfigured, match=r"BROKER_URL: 127\.0\.0\.1:\d+ is RabbitMQ .*; 3\.10 or later is needed"
+        ):
+            async with RabbitMQBroker([relay.url], namespace=namespace):
+                pass
+    with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+        await channel.get_queue(f"{namespace}.tasks", ensure=True)
+
+
 async def test_something_that_is_no_broker_is_waited_for_and_named(namespace):
     async def answer_http(reader, writer):
         await reader.read(8)
@@ -782,24 +807,43 @@ async def test_a_frozen_broker_is_noticed_by_its_missing_heartbeats(own_node, na
         await again.ack()
 
 
-async def test_a_broker_short_of_memory_takes_acknowledgements_while_publishes_wait(own_node, namespace):
+async def test_a_broker_short_of_memory_takes_acknowledgements_while_publishes_wait_and_none_is_sent_twice(
+    own_node, namespace
+):
+    events = []
     async with (
-        RabbitMQBroker([own_node.url], namespace=namespace, call_timeout_seconds=1) as broker,
+        RabbitMQBroker(
+            [own_node.url], namespace=namespace, heartbeat_seconds=1, call_timeout_seconds=1, observe=events.append
+        ) as broker,
         broker.consumer() as consumer,
     ):
         await broker.publish([Message(b"one"), Message(b"two")])
         await asyncio.to_thread(own_node.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
         try:
-            publishing = asyncio.create_task(broker.publish([Message(b"three")]))
+            publishing = [asyncio.create_task(broker.publish([Message(b"three %d" % number)])) for number in range(3)]
             for body in (b"one", b"two"):  # with one in hand at a time, the second proves the first acknowledged
                 delivery = await soon(consumer.receive())
                 assert delivery.message.body == body
                 await delivery.ack()
-            with pytest.raises(Unavailable, match="memory or disk run low"):
-                await soon(publishing)
+            await until(lambda: named(events, WaitingFor))
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="memory or disk run low"):
+                    await soon(broker.publish([Message(b"not sent")]))
+                with pytest.raises(Unavailable, match="memory or disk run low"):
+                    await soon(broker.depth())
+            assert not any(each.done() for each in publishing)
         finally:
             await asyncio.to_thread(own_node.ctl, "set_vm_memory_high_watermark", "0.6")
+        await soon(asyncio.gather(*publishing))
         await soon(broker.publish([Message(b"four")]))
+        bodies = []
+        for _ in range(4):
+            delivery = await soon(consumer.receive())
+            bodies.append(delivery.message.body)
+            await delivery.ack()
+        assert sorted(bodies) == [b"four", b"three 0", b"three 1", b"three 2"]
+        assert (await broker.depth()).tasks == 0
+    assert [type(event) for event in events] == [WaitingFor, Back]
 
 
 async def test_a_job_beyond_the_consumer_timeout_loses_its_delivery_and_it_comes_again(own_node, namespace):
