@@ -6,9 +6,10 @@ Whether a prompt fits is mostly known without asking (see budget.py); else the s
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from scraper.deadline import Deadline
 from scraper.errors import Permanent
@@ -16,6 +17,7 @@ from scraper.models import ParkReason
 from scraper.pipeline.budget import keep_chars, prompt_size, text_size
 from scraper.pipeline.context_window import ContextWindow
 from scraper.pipeline.ladder import Ladder, Rung
+from scraper.pipeline.parts import split
 from scraper.pipeline.prompt import Message, Prompt
 from scraper.trace import Trace
 
@@ -25,22 +27,57 @@ NEARLY: Final = 1.15  # times what fits, as far as can be told from the rung abo
 _TRIES: Final = 6  # two rungs and the passages; more passages are for servers whose count and context disagree
 
 
-class Fitting:
-    """One page on its way to a model. Once shortened it stays so: later prompts begin like the earlier ones."""
+class TooLong(Exception):
+    """What is to be read in parts does not fit as it is; `parts` of it would."""
 
-    def __init__(self, window: ContextWindow, ladder: Ladder, *, deadline: Deadline, trace: Trace) -> None:
+    def __init__(self, parts: int) -> None:
+        super().__init__(f"does not fit; {parts} parts would")
+        self.parts = parts
+
+
+class Sheet(Protocol):
+    """What of a page is put before the model, and made shorter as it must be."""
+
+    @property
+    def can_be_split(self) -> bool: ...
+
+    async def messages(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
+        """`prompt` with what fits of the page.
+
+        With `count`, by the server's count even where the ratio says that all of it fits. Raises Permanent(TOO_LARGE)
+        where nothing does, and TooLong where it is to be split instead of shortened.
+        """
+        ...
+
+
+class Fitting:
+    """A page that goes down the ladder as far as it must; what is left out is recorded in `trace.cut`.
+
+    Once shortened it stays so: later prompts begin like the earlier ones. With `in_parts` it loses no more than its
+    frame.
+    """
+
+    def __init__(
+        self, window: ContextWindow, ladder: Ladder, *, deadline: Deadline, trace: Trace, in_parts: bool = False
+    ) -> None:
         self._window = window
         self._ladder = ladder
         self._deadline = deadline
         self._trace = trace
+        self._in_parts = in_parts
         self._rung: Rung | None = None
 
-    async def messages(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
-        """The messages with what fits of the page; what does not is recorded in `trace.cut`.
+    @property
+    def can_be_split(self) -> bool:
+        return self._in_parts and len(split(self.text, 2)) > 1
 
-        With `count`, by the server's count even where the ratio says that all of it fits. Raises Permanent(TOO_LARGE)
-        where nothing does.
-        """
+    @property
+    def text(self) -> str:
+        """What was shown last."""
+        return (self._rung or self._ladder.whole()).text
+
+    async def messages(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
+        """See Sheet."""
         limit = await self._window.prompt_limit(deadline=self._deadline, trace=self._trace)
         rung = self._rung or await self._first()
         messages = prompt.messages(rung.text)
@@ -54,12 +91,12 @@ class Fitting:
             keep = keep_chars(len(rung.text), page_share=share, tokens=tokens, limit=limit)
             if keep == 0:
                 break
+            if self._in_parts and rung.step == "frame":
+                self._rung = rung
+                raise TooLong(math.ceil(len(rung.text) / keep))
             rung = await self._below(rung, keep)
             messages = prompt.messages(rung.text)
-        raise Permanent(
-            ParkReason.TOO_LARGE,
-            f"schema and instructions leave no room for the page in the {limit} tokens a prompt may have",
-        )
+        raise _no_room(limit)
 
     async def _first(self) -> Rung:
         """The whole page, but for the frame of a long one."""
@@ -70,6 +107,8 @@ class Fitting:
 
     async def _below(self, rung: Rung, keep: int) -> Rung:
         """The next rung that may fit, when about `keep` characters of this one would."""
+        if self._in_parts:
+            return await self._made(self._ladder.without_frame)
         steps = {"whole": [self._ladder.without_frame, self._ladder.main], "frame": [self._ladder.main]}
         for step in steps.get(rung.step, []):
             lower = await self._made(step)
@@ -91,3 +130,34 @@ class Fitting:
                 "limit_tokens": limit,
             }
         return messages
+
+
+class Part:
+    """A part of a page, which is shown whole or split again."""
+
+    def __init__(self, text: str, window: ContextWindow, *, deadline: Deadline, trace: Trace) -> None:
+        self.text = text
+        self._window = window
+        self._deadline = deadline
+        self._trace = trace
+
+    @property
+    def can_be_split(self) -> bool:
+        return len(split(self.text, 2)) > 1
+
+    async def messages(self, prompt: Prompt, *, count: bool = False) -> list[Message]:
+        """See Sheet."""
+        limit = await self._window.prompt_limit(deadline=self._deadline, trace=self._trace)
+        messages = prompt.messages(self.text)
+        if not count and self._window.surely_within(limit, messages):
+            return messages
+        if await self._window.count(messages) <= limit:
+            return messages
+        raise TooLong(2) if self.can_be_split else _no_room(limit)
+
+
+def _no_room(limit: int) -> Permanent:
+    return Permanent(
+        ParkReason.TOO_LARGE,
+        f"schema and instructions leave no room for the page in the {limit} tokens a prompt may have",
+    )

@@ -19,9 +19,10 @@ from functools import cached_property
 from itertools import islice
 from typing import Final, Literal, TypeAlias
 
-from scraper.models import Document, Json, Schema
+from scraper.models import Document, Schema
 from scraper.pipeline.budget import cut
 from scraper.pipeline.outline import FRAME, HEAD, LINKS, MAIN, parts_of
+from scraper.pipeline.parts import lists_things
 from scraper.pipeline.relevance import Wanted, scores, wanted
 
 Step: TypeAlias = Literal["whole", "frame", "main", "passages", "ends"]
@@ -78,6 +79,10 @@ class Ladder:
 
     def whole(self) -> Rung:
         return Rung("whole", self._document.text, 0)
+
+    def head(self) -> str:
+        """The facts of the page's head."""
+        return "\n".join(line for line, parts in zip(self._lines, self._parts, strict=True) if parts & HEAD).strip()
 
     def without_frame(self) -> Rung:
         if len(self._lines) > MANY_LINES:
@@ -231,18 +236,3 @@ class _Chosen:
                 self.lines.add(at)
                 room -= cost
                 self._room -= cost
-
-
-def lists_things(schema: Schema) -> bool:
-    """Whether the answer is a list of things, or has one at its top."""
-    if schema.get("type") == "array":
-        return True
-    properties = schema.get("properties")
-    parts = properties.values() if isinstance(properties, dict) else ()
-    return any(
-        isinstance(part, dict) and part.get("type") == "array" and _of_things(part.get("items")) for part in parts
-    )
-
-
-def _of_things(items: Json) -> bool:
-    return isinstance(items, dict) and ("$ref" in items or "properties" in items)

@@ -102,7 +102,7 @@ def narrowed(schema: CompiledSchema, names: Collection[str]) -> CompiledSchema |
     """
     whole = schema.schema
     properties = whole.get("properties")
-    if not isinstance(properties, dict) or not set(names) <= properties.keys() or _TOGETHER & whole.keys():
+    if not isinstance(properties, dict) or not set(names) <= properties.keys() or together(whole):
         return None
     references = (part[key] for _, part in subschemas(whole) for key in _REFERENCES if key in part)
     if not all(reference.startswith(("#/$defs/", "#/definitions/")) for reference in references):
@@ -114,6 +114,11 @@ def narrowed(schema: CompiledSchema, names: Collection[str]) -> CompiledSchema |
         "required": [name for name in whole.get("required", ()) if name in names],
     }
     return _compile(json.dumps(part, ensure_ascii=False, separators=(",", ":")))
+
+
+def together(schema: Schema) -> bool:
+    """Whether `schema` says something about its properties together, and not only of each by its name."""
+    return not _TOGETHER.isdisjoint(schema)
 
 
 def subschemas(schema: Json, path: str = "#") -> Iterator[tuple[str, dict[str, Json]]]:

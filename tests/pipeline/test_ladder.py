@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from scraper.models import Document
 from scraper.pipeline.clean import clean
-from scraper.pipeline.ladder import LEFT_OUT, Ladder, lists_things
+from scraper.pipeline.ladder import LEFT_OUT, Ladder
 from scraper.pipeline.outline import FRAME, LINKS, MAIN, mark
 
 PRODUCT = {
@@ -127,18 +127,3 @@ def test_no_rung_makes_anything_up_and_each_accounts_for_what_it_drops(lines, pa
         assert all(line in rest for line in shown if line)  # in the order of the page
         assert rung.dropped_chars == len(document.text) - len("\n".join(shown))
     assert len(steps.passages(keep).text) <= max(keep, 0)
-
-
-@pytest.mark.parametrize(
-    ("schema", "lists"),
-    [
-        ({"type": "array", "items": {"type": "string"}}, True),
-        (LISTING, True),
-        ({"type": "object", "properties": {"offers": {"type": "array", "items": {"$ref": "#/$defs/o"}}}}, True),
-        (PRODUCT, False),
-        ({"type": "object", "properties": {"authors": {"type": "array", "items": {"type": "string"}}}}, False),
-        ({"anyOf": [{"type": "object"}]}, False),
-    ],
-)
-def test_a_list_of_things_is_told_from_a_thing_with_a_few_words(schema, lists):
-    assert lists_things(schema) is lists
