@@ -36,6 +36,7 @@ from rich.table import Table  # noqa: E402
 from scraper.deadline import no_deadline  # noqa: E402
 from scraper.models import Document  # noqa: E402
 from scraper.pipeline.budget import cut  # noqa: E402
+from scraper.pipeline.charset import decode  # noqa: E402
 from scraper.pipeline.clean import clean  # noqa: E402
 from scraper.pipeline.context_window import ContextWindow  # noqa: E402
 from scraper.pipeline.fitting import Fitting  # noqa: E402
@@ -82,6 +83,7 @@ class RealPage:
     url: str
     truth: Mapping[str, Any]
     document: Document
+    html: str
 
     @property
     def held_out(self) -> bool:
@@ -104,10 +106,10 @@ Judge = Callable[[RealPage, str], Iterator[tuple[str, float]]]
 def pages(folder: Path) -> Iterator[RealPage]:
     """The pages of one set, cleaned."""
     for name, truth in sorted(json.loads((folder / "truth.json").read_text()).items()):
-        html = gzip.decompress((folder / "html" / f"{name}.html.gz").read_bytes()).decode("utf-8", "replace")
+        html = decode(gzip.decompress((folder / "html" / f"{name}.html.gz").read_bytes()), header_charset=None)
         url = truth.get("url", "")
         url = url[0] if isinstance(url, list) else url
-        yield RealPage(name, url, truth, clean(html, base_url=url))
+        yield RealPage(name, url, truth, clean(html, base_url=url), html)
 
 
 def rungs(page: RealPage, schema: CompiledSchema) -> Iterator[tuple[str, Callable[[], str]]]:

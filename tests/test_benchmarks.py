@@ -1,6 +1,7 @@
 """The benchmark measures what it says: its sides do the whole work, its stub and its pages are what they claim."""
 
 import asyncio
+import gzip
 import json
 import re
 import subprocess
@@ -14,7 +15,9 @@ import httpx
 import jsonschema_rs
 import pytest
 
+from benchmarks import extraction_grounding
 from benchmarks.compare import Plan, Sample, compare, profile_once
+from benchmarks.extraction_input import pages
 from benchmarks.measure import used
 from benchmarks.pages import LARGEST, PRODUCT, SCHEMA, SMALLEST, product_page, task_bodies
 from benchmarks.report import profile_tables, summary, table
@@ -203,3 +206,27 @@ def sample(side, cpu_ms):
         chats_per_task=1,
         streamed=False,
     )
+
+
+def saved(folder, page_set, truths, html):
+    """A set of pages as the benchmarks of real pages read it."""
+    (folder / page_set / "html").mkdir(parents=True)
+    names = [f"{number:08x}" for number in range(len(truths))]
+    (folder / page_set / "truth.json").write_text(json.dumps(dict(zip(names, truths, strict=True))))
+    for name, truth in zip(names, truths, strict=True):
+        (folder / page_set / "html" / f"{name}.html.gz").write_bytes(gzip.compress(html(truth).encode()))
+
+
+def test_grounding_is_measured_by_a_pages_own_values_and_those_of_others(tmp_path):
+    products = [
+        {"price": [f"{number}99.50"], "brand": [f"Maker{number}x"], "url": f"https://e.example/{number}"}
+        for number in range(4)
+    ]
+    saved(tmp_path, "products", products, lambda truth: f"<p>{truth['brand'][0]}<p>{truth['price'][0]} EUR<p>199,50 €")
+    stories = [{"articleBody": f"Story {number}. " * 40, "url": "https://e.example/"} for number in range(2)]
+    saved(tmp_path, "articles", stories, lambda truth: f"<p>{truth['articleBody']}")
+    result = extraction_grounding.measured("products", list(pages(tmp_path / "products")))
+    assert result.by_field["price"].found == [True] * 4
+    assert result.by_field["price"].accepted.count(True) == 3  # the one price that stands on every page
+    assert not any(result.by_field["brand"].accepted)
+    assert [table.row_count for table in extraction_grounding.tables(tmp_path)] == [7, 2]

@@ -73,7 +73,7 @@ class PageIndex:
                 return self._find_amount(amount["number"], wanted)
         if currencies.is_code(value) or "currenc" in wanted.name.lower():
             return self._find_currency(value)
-        if found := self._find_verbatim(plain):
+        if found := self._find_verbatim(value.strip(), plain):
             return found
         looked_up = words(plain).replace(" \n", "")
         if not looked_up.strip():
@@ -99,12 +99,17 @@ class PageIndex:
         bare = looked_up.strip()
         if len(bare) <= 2 and bare.isascii():
             return self._find_short(value.strip())
+        if bare.isalpha() and bare.isascii():
+            return None  # one word, which does not stand there verbatim
         line = self._page.find(looked_up)
         return None if line is None else self._page.evidence(line, bare)
 
-    def _find_verbatim(self, plain: str) -> str | None:
+    def _find_verbatim(self, value: str, plain: str) -> str | None:
         """As most values stand on the page; found without making its words first."""
-        at = self._page.find_verbatim(plain) if len(plain) > 2 and "\n" not in plain else None
+        if len(plain) <= 2 or "\n" in plain:
+            return None
+        is_name = plain.isalpha() and value[:1].isupper() and len(value) == len(plain)
+        at = self._page.find_name(plain) if is_name else self._page.find_verbatim(plain)
         return None if at is None else self._at(at, chars=len(plain))
 
     def _find_short(self, value: str) -> str | None:
@@ -133,12 +138,16 @@ class PageIndex:
     def _find_amount_in(self, plain: str, wanted: Field) -> str | None:
         """A number with a currency or a unit, written in another way than on the page: 12.99 EUR for 12,99 €."""
         amount = _AMOUNT.fullmatch(plain)
-        return self._find_amount(amount["number"], wanted) if amount else None
+        if amount is None or (amount["before"] and not currencies.is_word(amount["before"])):
+            return None
+        units = [unit for unit in (amount["before"], amount["after"]) if unit]
+        return self._find_amount(amount["number"], wanted, unit=units[0] if units else "")
 
-    def _find_amount(self, number: str, wanted: Field) -> str | None:
+    def _find_amount(self, number: str, wanted: Field, *, unit: str = "") -> str | None:
         for meaning in readings(re.sub(r"(?<=\d) (?=\d)", "'", number)):
-            if found := self._find_number(meaning, wanted.demand):
-                return found
+            position = self._numbers.find(meaning, demand=wanted.demand, unit=unit)
+            if position is not None:
+                return self._at(position)
         return None
 
     def _find_code(self, plain: str) -> str | None:
@@ -220,8 +229,8 @@ def _is_short(number: str, demand: Demand) -> bool:
 _LINK: Final = re.compile(r" \((https?://\S*)\)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _AMOUNT: Final = re.compile(
-    r"[^\w\d]{0,3}(?:[^\W\d_]{1,4}\.?)?[^\w\d]{0,3}(?P<number>\d+(?:[.,'’^ ]\d+)*)[^\w\d]{0,3}"
-    r"(?:[^\W\d_]{0,12}\.?)?[^\w\d]{0,2}"
+    r"[^\w\d]{0,3}(?P<before>[^\W\d_]{1,4}\.?)?[^\w\d]{0,3}(?P<number>\d+(?:[.,'’^ ]\d+)*)[^\w\d]{0,3}"
+    r"(?P<after>[^\W\d_]{1,12}\.?)?[^\w\d]{0,2}"
 )
 _BETWEEN_GROUPS: Final = re.compile(r"[\s._/()-]+")
 _PHONE: Final = re.compile(r"(?:\+|0)[\d\s()./-]+")

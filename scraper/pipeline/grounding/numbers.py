@@ -39,16 +39,24 @@ class Numbers:
         self._text = normal_text
         self._said: dict[tuple[str, ...], bool] = {}
 
-    def find(self, value: str, *, demand: Demand = NO_DEMAND) -> int | None:
-        """The position of a number that can be read as `value`, which is canonical (see `canonical`)."""
+    def find(self, value: str, *, demand: Demand = NO_DEMAND, unit: str = "") -> int | None:
+        """The position of a number that can be read as `value`, which is canonical (see `canonical`).
+
+        With `unit`, one that has it beside it.
+        """
         negative = value.startswith("-")
         wanted = value.removeprefix("-")
         for begin, end in self._places.get(wanted, ()):
-            if negative and not _is_negative(self._text, begin):
+            if (negative and not _is_negative(self._text, begin)) or (unit and not self._has(unit, begin, end)):
                 continue
             if not needs_support(wanted, demand) or self._supported(begin, end, demand):
                 return begin
-        return self._as_percentage(wanted)
+        return None if unit else self._as_percentage(wanted)
+
+    def _has(self, unit: str, begin: int, end: int) -> bool:
+        near = currencies.aliases(unit) or {unit}
+        before, after = self._text[max(0, begin - 12) : begin].rstrip(), self._text[end : end + 12 + len(unit)].lstrip()
+        return before.endswith(tuple(near)) or after.startswith(tuple(near))
 
     def _as_percentage(self, wanted: str) -> int | None:
         """0.15 stands on the page as 15 %."""
@@ -205,8 +213,13 @@ def _says(text: str, labels: tuple[str, ...]) -> bool:
 
 @lru_cache(512)
 def _any_of(labels: tuple[str, ...]) -> re.Pattern[str]:
-    """Any of the labels at the beginning of a word; scripts that put no spaces between words have no such beginning."""
-    spaced = "|".join(re.escape(label) for label in labels if label[0] < "\u0e00")
+    """Any of the labels at the beginning of a word, short ones as the whole of it: fee, not feed.
+
+    Scripts that put no spaces between words have no such beginning.
+    """
+    spaced = "|".join(
+        re.escape(label) + (r"s?(?![^\W\d_])" if len(label) <= 3 else "") for label in labels if label[0] < "\u0e00"
+    )
     loose = "|".join(re.escape(label) for label in labels if label[0] >= "\u0e00")
     begin = rf"(?<![^\W\d_])(?:{spaced})" if spaced else ""
     return re.compile("|".join(each for each in (begin, loose) if each))

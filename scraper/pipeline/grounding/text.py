@@ -9,12 +9,14 @@ import html
 import re
 import unicodedata
 from bisect import bisect_left
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
 from scraper.pipeline.visibility import without_invisible
 
 MAX_EVIDENCE_CHARS: Final = 160
+SHORT_LINE_WORDS: Final = 5  # a line of fewer is a label, a logo or a link, and no sentence
 
 
 def normal(text: str) -> str:
@@ -71,18 +73,33 @@ class PageText:
 
     def find_verbatim(self, wanted: str) -> int | None:
         """The position in `normal` where `wanted`, a normal text itself, stands as words of its own."""
+        return next(self._all_verbatim(wanted), None)
+
+    def find_name(self, wanted: str) -> int | None:
+        """The same for a single word that is a name: in the midst of a sentence it must be written as one.
+
+        «Only» is no brand of a page that says «I only have one».
+        """
+        for at in self._all_verbatim(wanted):
+            line = self.line_at(at)
+            shown = self._lines[line]
+            begin = _original(shown, at - (self.normal.rfind("\n", 0, at) + 1))
+            if not shown[begin : begin + len(wanted)].islower() or shown.count(" ") < SHORT_LINE_WORDS:
+                return at
+        return None
+
+    def _all_verbatim(self, wanted: str) -> Iterator[int]:
         text = self.normal
         at = text.find(wanted)
         for _ in range(_TRIES):
             if at < 0:
-                return None
+                return
             end = at + len(wanted)
             if not (at and _joined(text[at - 1], wanted[0])) and not (
                 end < len(text) and _joined(wanted[-1], text[end])
             ):
-                return at
+                yield at
             at = text.find(wanted, end)
-        return None
 
     def find(self, wanted: str) -> int | None:
         """Where in `by_line` or `in_a_row` the words `wanted` stand one after the other: the number of their line."""

@@ -37,6 +37,11 @@ def found(text, value, wanted=NAME, **about):
         ("Rated ★★★★☆", "★★★★☆"),
         ("Size: M", "M"),
         ("C++ developer", "C++ developer"),
+        ("anker", "Anker"),
+        ("All Bosch drills", "BOSCH"),
+        ("Weight: 12kg", "12 kg"),
+        ("12,99 €", "EUR 12.99"),
+        ("12,99 €", "12.99 EUR"),
     ],
 )
 def test_a_text_is_found_however_it_is_dressed(text, value):
@@ -47,6 +52,10 @@ def test_a_text_is_found_however_it_is_dressed(text, value):
     ("text", "value"),
     [
         ("Kettles by Acmeville", "Acme"),
+        ("I only have one of them in my whole home", "ONLY"),
+        ("Sizes 1 2 3", "amx1"),
+        ("5 kg, 12 litres", "12 kg"),
+        ("12.99 $", "12.99 EUR"),
         ("I'm in", "M"),
         ("size m", "M"),
         ("Acme Kettle", "Acme Toaster"),
@@ -107,6 +116,7 @@ def test_a_price_is_found_however_it_is_written(text, value):
         ("€ 20.00, open 17:30", 17),
         ("1 2 3 4 5\n€ 20.00", 4),
         ("€ 20.00, 450 ml", 450),
+        ("€ 20.00, enough to feed 2-3 people", 3),
         ("€ 20.00", -20),
         ("€ 20.00", float("nan")),
         ("€ 20.00", 1e300),
