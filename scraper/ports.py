@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, Self, TypeAlias
 
-from scraper.models import Json, ParkReason, Priority, Remains, Result, Standing, Trail
+from scraper.models import Json, ParkReason, Priority, Remains, Result, Standing, Trail, Usage
 
 QueueName: TypeAlias = Literal["tasks", "parked"]
 
@@ -153,6 +153,10 @@ class Store(Protocol):
 
     async def time_spent(self, rows: int) -> dict[str, float]:
         """Seconds by phase of the newest `rows` results together."""
+        ...
+
+    async def tokens_spent(self, rows: int) -> tuple[Usage, int]:
+        """Tokens and calls of the newest `rows` results together."""
         ...
 
     def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:

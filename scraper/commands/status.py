@@ -11,13 +11,13 @@ import click
 from scraper.commands import read_settings
 from scraper.config import Settings
 from scraper.event_loop import run
-from scraper.models import Json
+from scraper.models import Json, Usage
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def command(*, as_json: bool) -> None:
-    """What waits, what is done, why what is parked is, and where the time went.
+    """What waits, what is done, why what is parked is, and where tokens and time went.
 
     \b
     Example:
@@ -35,13 +35,19 @@ def command(*, as_json: bool) -> None:
         click.echo(f"  {reason:20} {count}")
     if report["consumers"] is not None:
         click.echo(f"consumers {report['consumers']}")
-    for line in _time_and_run(report):
+    for line in _tokens_time_and_run(report):
         click.echo(line)
 
 
-def _time_and_run(report: dict[str, Json]) -> Iterator[str]:
+def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
     from scraper.observability import time_spent
 
+    if (tokens := report["tokens_spent"])["calls"]:
+        cached = f"{tokens['cached_share']:.0%} of them from the server's prefix cache"
+        if not tokens["cached"]:
+            cached = "none of them from a prefix cache as far as the server tells"
+        written = f"{tokens['completion']:,} written; {tokens['calls']:,} calls"
+        yield f"tokens   {tokens['prompt']:,} read, {cached}; {written}"
     if report["time"]:
         yield f"time     of the last {RESULTS_LOOKED_AT} results at most"
         yield from time_spent.lines(report["time"])
@@ -68,6 +74,7 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         depth = await broker.depth()
         counts = await store.counts()
         spent = await store.time_spent(RESULTS_LOOKED_AT)
+        tokens, calls = await store.tokens_spent(RESULTS_LOOKED_AT)
     picture = await host_picture(settings)
     picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, depth.in_hand or picture.total().in_hand))
     view = picture.view(time.time())
@@ -79,6 +86,17 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         "done": sum(count for (status, _), count in counts.items() if status == "done"),
         "parked": sum(parked.values()),
         "reasons": parked,
+        "tokens_spent": _tokens_spent(tokens, calls),
         "time": {phase: round(seconds, 3) for phase, seconds in spent.items()},
         "running": view.plain() if view.workers else None,
+    }
+
+
+def _tokens_spent(tokens: Usage, calls: int) -> dict[str, Json]:
+    return {
+        "prompt": tokens.prompt_tokens,
+        "cached": tokens.cached_tokens,
+        "cached_share": round(tokens.cached_tokens / max(1, tokens.prompt_tokens), 3),
+        "completion": tokens.completion_tokens,
+        "calls": calls,
     }

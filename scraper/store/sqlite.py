@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 from scraper.json_text import read_json, storable
-from scraper.models import ParkReason, Remains, Result, Standing
+from scraper.models import ParkReason, Remains, Result, Standing, Usage
 from scraper.store.sqlite_answers import SqliteAnswers
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, row_of
@@ -31,6 +31,12 @@ from scraper.store.sqlite_thread import SqliteThread
 Known: TypeAlias = Literal["done", "parked", "submitted"]
 
 _TIME_SPENT = "SELECT timings FROM results_rows WHERE timings IS NOT NULL ORDER BY seq DESC LIMIT ?"
+
+_TOKENS_SPENT = """
+    SELECT ifnull(sum(prompt_tokens), 0), ifnull(sum(completion_tokens), 0), ifnull(sum(cached_tokens), 0),
+        ifnull(sum(calls), 0)
+    FROM (SELECT prompt_tokens, completion_tokens, cached_tokens, calls FROM results_rows ORDER BY seq DESC LIMIT ?)
+"""
 
 IDS_AT_ONCE = 500  # SQLite takes 32,766 parameters, older builds 999
 
@@ -148,6 +154,11 @@ class SqliteStore:
         for (timings,) in found:
             spent.update(read_json(timings))
         return dict(spent)
+
+    async def tokens_spent(self, rows: int) -> tuple[Usage, int]:
+        """Tokens and calls of the newest `rows` results together."""
+        *tokens, calls = await self._thread.read(lambda database: database.execute(_TOKENS_SPENT, (rows,)).fetchone())
+        return Usage(*tokens), calls
 
     async def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
         """Every row there is now, each once, in the order in which their ids first came, in constant memory."""

@@ -5,6 +5,7 @@ import pytest
 
 from scraper.errors import Permanent
 from scraper.models import ParkReason
+from scraper.pipeline.parts import of_a_part
 from scraper.pipeline.schema import (
     MAX_CHARS,
     MAX_DEPTH,
@@ -14,7 +15,8 @@ from scraper.pipeline.schema import (
     narrowed,
     wants_links,
 )
-from scraper.schemas import named_schema
+from scraper.schemas import named_schema, schema_names
+from scraper.testing.vllm_grammar import check_schema
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
 
@@ -255,3 +257,16 @@ def test_a_schema_file_that_is_none_is_refused_by_its_name(content, tmp_path):
     (tmp_path / "mine.json").write_bytes(content)
     with pytest.raises(Permanent, match=r"mine\.json"):
         named_schema("mine", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", schema_names())
+def test_what_is_asked_of_a_ready_made_schema_in_part_is_accepted_by_the_servers_grammar(name):
+    schema = compile_schema(named_schema(name))
+    names = list(schema.schema["properties"])
+    for asked in (
+        schema,
+        of_a_part(schema),
+        *(narrowed(schema, {each}) for each in names),
+        narrowed(schema, names[1:]),
+    ):
+        check_schema(asked.response_format["json_schema"]["schema"])

@@ -285,6 +285,13 @@ async def test_the_time_of_the_newest_results_is_summed_by_phase(store):
     assert await store.time_spent(0) == {}
 
 
+async def test_tokens_and_calls_of_the_newest_results_are_summed(store):
+    assert await store.tokens_spent(10) == (Usage(), 0)
+    for number in range(3):
+        await store.save(done(f"t{number}", usage=Usage(100 * number, 10, 50), calls=number))
+    assert await store.tokens_spent(2) == (Usage(300, 20, 100), 3)
+
+
 ANSWER = {"data": {"name": "Grüße \ud800 😀", "big": 2**80, "price": 49.5}, "model": None, "fields": {}, "cut": None}
 
 

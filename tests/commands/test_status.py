@@ -1,0 +1,56 @@
+import asyncio
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from scraper.main import main
+from scraper.models import Usage
+from scraper.store.sqlite import SqliteStore
+from tests.store.results import done
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUN_DIR", str(tmp_path / "run"))
+    for name in ("BROKER_URL", "RESULTS_URL"):
+        monkeypatch.setenv(name, f"sqlite:///{tmp_path / 'scraper.db'}")
+
+
+def stored(*results):
+    async def save():
+        async with SqliteStore("scraper.db") as store:
+            for result in results:
+                await store.save(result)
+
+    asyncio.run(save())
+
+
+def status(*arguments):
+    ran = CliRunner().invoke(main, ["status", *arguments])
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
+
+
+def test_it_says_what_share_of_the_prompts_the_servers_prefix_cache_served():
+    stored(done("a", usage=Usage(3000, 100, 0), calls=1), done("b", usage=Usage(5000, 300, 2000), calls=2))
+    assert "tokens   8,000 read, 25% of them from the server's prefix cache; 400 written; 3 calls\n" in status()
+    assert json.loads(status("--json"))["tokens_spent"] == {
+        "prompt": 8000,
+        "cached": 2000,
+        "cached_share": 0.25,
+        "completion": 400,
+        "calls": 3,
+    }
+
+
+def test_of_a_server_that_does_not_tell_it_says_that():
+    stored(done("a", usage=Usage(3000, 100, 0), calls=1))
+    assert "none of them from a prefix cache as far as the server tells" in status()
+
+
+def test_where_nothing_was_asked_it_speaks_of_no_tokens():
+    stored(done("a"))
+    assert "tokens   " not in status()
+    assert json.loads(status("--json"))["tokens_spent"]["cached_share"] == 0
