@@ -26,6 +26,7 @@ PIECE_WORDS: Final = 4
 MAX_PIECES: Final = 64  # of a long text, spread evenly
 MOST: Final = 0.8  # share of the pieces that must stand on the page
 MAX_VALUE_CHARS: Final = 200_000
+MAX_PAGE_CHARS: Final = 500_000  # the longest of 160 real pages has 344,000, nearly all of it a list of cookies
 _NO_FIELD: Final = Field()
 
 
@@ -35,6 +36,7 @@ class PageIndex:
     def __init__(self, text: str, *, title: str = "", address: str = "", base_url: str = "") -> None:
         """`text` is the cleaned text, `address` where the page lies; relative addresses are resolved by `base_url`."""
         self._links_in_text: list[str] = []
+        text = text[:MAX_PAGE_CHARS]
         if " (http" in text:
             self._links_in_text = _LINK.findall(text)
             text = _LINK.sub("", text)

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Final
 
 from scraper.pipeline.grounding import currencies
 
 MAX_PLACES: Final = 64  # of one number that are remembered; a page that repeats it more often says nothing new
+MAX_TOKENS: Final = 50_000  # 0.1 s; real pages have a thousand
 MAX_DIGITS: Final = 40
 LABEL_REACH: Final = 80  # characters from a number to the word that says what it is, in a long line
 SHORT_LINE: Final = 200
@@ -46,12 +48,25 @@ class Numbers:
         """
         negative = value.startswith("-")
         wanted = value.removeprefix("-")
-        for begin, end in self._places.get(wanted, ()):
+        for begin, end in self._everywhere(wanted):
             if (negative and not _is_negative(self._text, begin)) or (unit and not self._has(unit, begin, end)):
                 continue
             if not needs_support(wanted, demand) or self._supported(begin, end, demand):
                 return begin
         return None if unit else self._as_percentage(wanted)
+
+    def _everywhere(self, wanted: str) -> Iterator[tuple[int, int]]:
+        """Where the number stands: first in the forms that most pages use, so that most need no index."""
+        for written in _usual_forms(wanted):
+            at = self._text.find(written)
+            for _ in range(MAX_PLACES):
+                if at < 0:
+                    break
+                end = at + len(written)
+                if _is_whole(self._text, at, end) and _stands_alone(self._text, at, end):
+                    yield at, end
+                at = self._text.find(written, end)
+        yield from self._places.get(wanted, ())
 
     def _has(self, unit: str, begin: int, end: int) -> bool:
         near = currencies.aliases(unit) or {unit}
@@ -103,7 +118,7 @@ class Numbers:
         text = self._text
         found: dict[str, list[tuple[int, int]]] = {}
         known: dict[str, tuple[str, ...]] = {}
-        for match in _TOKEN.finditer(text):
+        for match in islice(_TOKEN.finditer(text), MAX_TOKENS):
             begin, end = match.span()
             if _stands_alone(text, begin, end):
                 raw = match[0]
@@ -112,9 +127,33 @@ class Numbers:
                     meanings = known[raw] = _read(raw)
                 for meaning in meanings:
                     _add(found, meaning, begin, end)
-        for number, begin, end in _in_several_pieces(text):
+        for number, begin, end in islice(_in_several_pieces(text), MAX_TOKENS):
             _add(found, number, begin, end)
         return found
+
+
+def _usual_forms(number: str) -> tuple[str, ...]:
+    """How a canonical number is most often written. Those with separators first, which need no further support."""
+    whole, point, fraction = number.partition(".")
+    if point:
+        cents = fraction.ljust(2, "0")
+        forms = tuple(dict.fromkeys(f"{whole}{mark}{each}" for mark in ".," for each in (cents, fraction)))
+    else:
+        forms = (f"{whole}.00", f"{whole},00", whole)
+    if len(whole) < 4 or len(whole) > 6:
+        return forms
+    grouped = f"{whole[:-3]}{{}}{whole[-3:]}"
+    return tuple(grouped.format(mark) + form[len(whole) :] for form in forms for mark in ",. ") + forms
+
+
+def _is_whole(text: str, begin: int, end: int) -> bool:
+    """Whether the digits do not go on to either side, behind a separator either."""
+    before, after = text[max(0, begin - 2) : begin], text[end : end + 2]
+    if before[-1:].isdigit() or after[:1].isdigit():
+        return False
+    return not (before[-1:] in _JOINING and before[:1].isdigit()) and not (
+        after[:1] in _JOINING and after[1:].isdigit()
+    )
 
 
 def _read(token: str) -> tuple[str, ...]:
@@ -264,6 +303,7 @@ _DECIMAL: Final = ".,·٫"
 _SEPARATOR: Final = re.compile(r"[.,·٫٬'’^]")
 # each begins with a set of characters, which `re` looks for fast, and looks back from there
 _TOKEN: Final = re.compile(r"\d\d*(?:[.,·٫٬'’^:/-]\d+)*")
+_JOINING: Final = frozenset(" .,·٫٬'’^:/-")
 _NO_MOMENT: Final = frozenset(":/-")
 _MOMENT: Final = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{1,2}:\d{2}(?::\d{2})?"

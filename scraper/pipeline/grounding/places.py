@@ -15,6 +15,8 @@ from scraper.pipeline.grounding.fields import Field, field
 from scraper.pipeline.schema_depth import resolve
 
 MAX_PARTS: Final = 64  # subschemas that speak of one place; more only in schemas made to be expensive
+MAX_SHAPES: Final = 1000  # remembered of one schema
+KEPT: Final = 64  # schemas
 Path = tuple[str | int, ...]
 
 
@@ -38,7 +40,7 @@ def pointer(path: Path) -> str:
 
 def places(data: Json, schema: Schema) -> Iterator[Place]:
     """In the order of the answer. Without recursion: answers may be nested as deeply as JSON can be."""
-    shapes = _Shapes(schema)
+    shapes = _shapes_of(schema)
     waiting: list[tuple[Path, Json, _Shape]] = [((), data, shapes.root)]
     while waiting:
         path, value, shape = waiting.pop()
@@ -49,6 +51,16 @@ def places(data: Json, schema: Schema) -> Iterator[Place]:
             waiting += reversed(below)
         else:
             yield Place(path, value, shape.field, shape.derived or _cannot_be_looked_up(value, shape))
+
+
+def _shapes_of(schema: Schema) -> _Shapes:
+    """Worked out once for a schema that is asked for again: compiled schemas are kept, so they are the same object."""
+    known = _known_shapes.get(id(schema))
+    if known is None:
+        while len(_known_shapes) >= KEPT:
+            del _known_shapes[next(iter(_known_shapes))]
+        known = _known_shapes[id(schema)] = _Shapes(schema)  # keeps the schema, so its id stays its own
+    return known
 
 
 def _cannot_be_looked_up(value: Json, shape: _Shape) -> bool:
@@ -78,12 +90,15 @@ class _Shapes:
     def child(self, parent: _Shape, step: str | int) -> _Shape:
         tuples = any("prefixItems" in part or isinstance(part.get("items"), list) for part in parent.parts)
         key = (id(parent), step if isinstance(step, str) or tuples else 0)
-        if key not in self._known:
+        shape = self._known.get(key)
+        if shape is None:
             found = [below for part in parent.parts for below in _below(part, step)]
             name = step if isinstance(step, str) else parent.field.name
-            self._known[key] = self._shape(found, name=name, derived=parent.derived)
-            self._kept.append(self._known[key])
-        return self._known[key]
+            shape = self._shape(found, name=name, derived=parent.derived)
+            if len(self._known) < MAX_SHAPES:  # answers may have properties without end
+                self._known[key] = shape
+                self._kept.append(shape)
+        return shape
 
     def _shape(self, schemas: list[Json], *, name: str, derived: bool) -> _Shape:
         parts = tuple(self._speaking(schemas))
@@ -125,3 +140,6 @@ def _below(part: Mapping[str, Json], step: str | int) -> Iterator[Json]:
         yield part["items"]
     elif "additionalItems" in part:
         yield part["additionalItems"]
+
+
+_known_shapes: dict[int, _Shapes] = {}
