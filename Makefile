@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint bench test-pages test-vllm rabbitmq clean help
+.PHONY: install demo test lint bench bench-extraction test-pages test-vllm rabbitmq clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ test-pages: $(READY) rabbitmq  ## real pages through both brokers: make test-pag
 test-vllm: $(READY)  ## against a real vLLM server: make test-vllm VLLM_BASE_URL=http://localhost:8000/v1
 	@test -n "$(VLLM_BASE_URL)" || { echo "name the server: make test-vllm VLLM_BASE_URL=http://host:port/v1"; exit 2; }
 	VLLM_BASE_URL="$(VLLM_BASE_URL)" $(BIN)/python -m pytest tests/acceptance/test_vllm.py
+
+bench-extraction: $(READY)  ## what pages answer, keep and cost: make bench-extraction PAGES_DIR=../shared/pages
+	@test -n "$(PAGES_DIR)" || { echo "name the folder of pages: make bench-extraction PAGES_DIR=…"; exit 2; }
+	PAGES_DIR="$(PAGES_DIR)" $(BIN)/python benchmarks/extraction.py $(SECTIONS)
 
 bench: $(READY) rabbitmq  ## cost of a task beside its floor, in one run
 	$(BIN)/python benchmarks/tasks.py

@@ -22,11 +22,12 @@ from scraper.pipeline.grounding.numbers import canonical, needs_support
 from scraper.pipeline.structured.names import PageNames
 from scraper.pipeline.structured.read import names_of
 from scraper.pipeline.structured.sayings import Saying
-from scraper.pipeline.structured.shown import amount_in, day_in, words_in
-from scraper.pipeline.structured.vocabulary import Property
+from scraper.pipeline.structured.shown import amount_in, currency_in, day_in, words_in
+from scraper.pipeline.structured.vocabulary import Kind, Property
 from scraper.pipeline.structured.wanted import Wanted
 
 LONG_NUMBER: Final = 5  # digits; a shorter one may be a page or a year
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
 
 
 class Page:
@@ -40,7 +41,17 @@ class Page:
 
     @cached_property
     def index(self) -> PageIndex:
+        """Costs more than all else here: asked only for what is not on the page letter by letter, but may be."""
         return PageIndex(self.text)
+
+    @cached_property
+    def lower(self) -> str:
+        return self.text.lower()
+
+    def may_show(self, text: str, kind: Kind) -> bool:
+        """False where not even the first word of a name stands on the page."""
+        first = _WORD.search(text)
+        return kind not in {"text", "prose"} or first is None or first[0].lower() in self.lower
 
 
 def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str | None:
@@ -52,23 +63,40 @@ def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str 
     if kind in {"amount", "count", "duration"}:
         ways = [each for each in (shown_as, saying.worth.or_as) if each]
         return next((found for each in ways if (found := _number_borne_out(each, said, field, page))), None)
-    at_hand = day_in(page.text, date.fromisoformat(shown_as)) if kind == "date" else words_in(page.text, shown_as)
-    found = at_hand or page.index.find(shown_as, grounding_field(said.name))
-    if found is not None or kind in {"text", "prose"}:
+    if (found := _at_hand(shown_as, kind, page)) is not None:
         return found
-    if len(saying.sources) > 1:
+    if len(saying.sources) > 1 and kind not in {"text", "prose"}:
         return ""
+    if (
+        kind != "words"
+        and page.may_show(shown_as, kind)
+        and (found := page.index.find(shown_as, grounding_field(said.name)))
+    ):
+        return found
     return page.url if kind == "code" and _is_in_address(shown_as, page.url) else None
+
+
+def _at_hand(text: str, kind: Kind, page: Page) -> str | None:
+    """The evidence where it is found without an index."""
+    if kind == "date":
+        return day_in(page.text, date.fromisoformat(text))
+    if kind == "currency" and currency_in(page.lower, text):
+        return text
+    if kind == "words":  # tags are written small and large
+        return words_in(page.lower, text.lower())
+    return words_in(page.text, text)
 
 
 def _number_borne_out(number: str, said: Property, field: Wanted, page: Page) -> str | None:
     """A number that is short must stand beside something that speaks for it: see the grounding of numbers."""
-    found = amount_in(page.text, Decimal(number), current=said.name == "price")
-    if found is None and said.name == "price":
-        return None
+    amount = Decimal(number)
+    current = said.name == "price"
+    found = amount_in(page.text, amount, current=current)
     wanted = grounding_field(said.name, {"title": field.name})
-    if found is not None and not needs_support(canonical(number) or number, wanted.demand):
+    if found is None or not needs_support(canonical(number) or number, wanted.demand):
         return found
+    if wanted.demand.money and (priced := amount_in(page.text, amount, current=current, priced=True)):
+        return priced
     return page.index.find(float(number) if "." in number else int(number), wanted)
 
 

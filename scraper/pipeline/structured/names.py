@@ -29,6 +29,11 @@ class PageNames:
         One word is a name only where it is the whole title: `Kettle` is within the title of every kettle. `share` is
         how much of the longer one the shorter must be.
         """
+        first = _WORD.search(name)
+        if first is None or not any(
+            first[0].casefold() in page or page[: page.find(" ")] in name.casefold() for page in self.names
+        ):
+            return False  # as almost all names of a page's state
         words = as_words(name)
         if len(words) < 3:
             return False

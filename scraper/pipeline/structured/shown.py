@@ -8,26 +8,57 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
+from scraper.pipeline.grounding import currencies
 from scraper.pipeline.grounding.numbers import readings
 from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS
 
 REACH: Final = 120  # characters from a former price to the present one
+NEAR: Final = 12  # characters that a currency and the space before it take
 MAX_PLACES: Final = 40  # looked at for one way to write a number
 _MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
 _SPACES: Final = " \u00a0\u202f"
+_DIGIT_BEFORE: Final = re.compile(r"\d[\s.,~|*-]{0,3}$")
+_DIGIT_AFTER: Final = re.compile(r"[\s:~|*]{0,3}\d")
 _REDUCED: Final = re.compile(r"\D{0,12}[-\u2013\u2212]\s?(\d{1,2})\s?%")  # «219.99 -50%»
 _NUMBER: Final = re.compile(r"\d[\d.,]*\d|\d")
 
 
-def amount_in(text: str, amount: Decimal, *, current: bool = False) -> str | None:
-    """Evidence that `amount` stands in `text`; with `current`, neither struck out nor before a reduction."""
+def amount_in(text: str, amount: Decimal, *, current: bool = False, priced: bool = False) -> str | None:
+    """Evidence that `amount` stands in `text`; with `current`, neither struck out nor before a reduction; with
+    `priced`, beside a currency.
+    """
     for begin, end in _places(text, amount):
-        if not (current and _is_former(text, amount, begin, end)):
+        if current and _is_former(text, amount, begin, end):
+            continue
+        if not priced or _has_currency(text, begin, end):
             return _around(text, begin, end)
     return None
+
+
+def _has_currency(text: str, begin: int, end: int) -> bool:
+    near = max(0, begin - NEAR)
+    return currencies.before(text[near:begin].lower(), begin - near) or currencies.after(
+        text[end : end + NEAR].lower(), 0
+    )
+
+
+def currency_in(lower_text: str, code: str) -> bool:
+    """Whether the currency with this code stands beside a number."""
+    for name in currencies.aliases(code):
+        end = 0
+        for _ in range(MAX_PLACES):
+            begin = lower_text.find(name, end)
+            if begin < 0:
+                break
+            end = begin + len(name)
+            if _DIGIT_BEFORE.search(lower_text[max(0, begin - 4) : begin]) or _DIGIT_AFTER.match(
+                lower_text, end, end + 4
+            ):
+                return True
+    return False
 
 
 def words_in(text: str, words: str) -> str | None:

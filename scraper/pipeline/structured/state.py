@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from scraper.models import Json
 from scraper.pipeline.structured.bounds import Room, bounded
@@ -39,18 +39,33 @@ def read_state(
     looked_at = kept = 0
     documents, scripts = (filter(names.may_be_in, texts) for texts in (documents, scripts))
     for path, root in _states(documents, scripts):
-        stack: list[tuple[str, Json]] = [(path, root)]
+        stack: list[tuple[Json, _Way]] = [(root, (None, path))]
         while stack and looked_at < MAX_LOOKED_AT and kept < MAX_KEPT:
-            where, value = stack.pop()
+            value, way = stack.pop()
             looked_at += 1
+            below: Iterable[tuple[str | int, Json]]
             if isinstance(value, dict):
                 if len(value) > 2 and not _TELLING.isdisjoint(value) and _is_of_page(value, names):
                     kept += 1
-                    yield where, bounded(value, room, depth=KEPT_DEPTH)
-                below = list(value.items())
+                    yield _written(way), bounded(value, room, depth=KEPT_DEPTH)
+                below = value.items()
             else:
-                below = list(enumerate(value))
-            stack += [(f"{where}/{key}", each) for key, each in reversed(below) if isinstance(each, dict | list)]
+                below = enumerate(value)
+            nested = [(each, (way, key)) for key, each in below if isinstance(each, dict | list) and each]
+            nested.reverse()
+            stack += nested
+
+
+_Way: TypeAlias = "tuple[_Way | None, str | int]"  # to a value: written out only for the few that are kept
+
+
+def _written(way: _Way) -> str:
+    steps: list[str] = []
+    at: _Way | None = way
+    while at is not None:
+        at, step = at
+        steps.append(str(step))
+    return "/".join(reversed(steps))
 
 
 def _is_of_page(value: dict[str, Json], names: PageNames) -> bool:
