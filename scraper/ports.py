@@ -127,6 +127,10 @@ class Store(Protocol):
 
     async def find(self, task_id: str) -> Standing | None: ...
 
+    async def result(self, task_id: str) -> Result | None:
+        """The whole row of this id."""
+        ...
+
     async def save(self, result: Result, remains: Remains | None = None) -> None:
         """Durable before it returns, idempotent by task id.
 

@@ -198,6 +198,7 @@ class Worker:
         standing = await self._with_store(lambda: self._store.find(task.task_id))
         match seen_before(standing, content_sha256=task.content_sha256, submission=message.submission):
             case "stored":
+                await self._publish_again(task, returns=delivery.returns)
                 return None
             case "duplicate":
                 return Permanent(ParkReason.DUPLICATE_ID, f"task_id {task.task_id!r} is done with other content")
@@ -238,9 +239,19 @@ class Worker:
         trace.enter("store")
         result = done_row(task, message, extraction, trace, finished_at=datetime.now(UTC))
         await self._with_store(lambda: self._store.save(result))
+        await self._publish_result(result)
+
+    async def _publish_result(self, result: Result) -> None:
         if self._render_result is not None:
             line = self._render_result(result)
             await until_available("broker", lambda: self._broker.publish_result(line), observe=self._observe)
+
+    async def _publish_again(self, task: Task, *, returns: int) -> None:
+        """A result whose task came back may have been stored by a worker that died before publishing it."""
+        if self._render_result is not None and returns:
+            result = await self._with_store(lambda: self._store.result(task.task_id))
+            if result is not None and result.status == "done":
+                await self._publish_result(result)
 
     async def _park(self, row_id: str, task: Task | None, message: Message, park: Park, trace: Trace) -> None:
         trace.enter("store")

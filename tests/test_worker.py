@@ -1,19 +1,23 @@
-"""The worker over the real embedded queue and the real store; only the pipeline is scripted."""
+"""The worker over both real brokers and the real store; only the pipeline is scripted."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scraper.broker.sqlite import SqliteBroker
 from scraper.errors import Held, Permanent, Transient, Unavailable
-from scraper.events import Back, TaskFault, TaskSettled, WaitingFor
+from scraper.events import Back, TaskFault, TaskReceived, TaskSettled, WaitingFor
 from scraper.models import Extraction, Page, ParkReason, Task
 from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
 from scraper.worker import Limits, Worker
+from tests.broker.conftest import place  # noqa: F401 a fixture
+
+HANGS_SECONDS = 60.0
 
 
 class ScriptedPipeline:
@@ -69,11 +73,14 @@ class Bench:
     async def put(self, *ids, **fields):
         await self.broker.publish([Message(json.dumps({"id": each, **fields}).encode(), each) for each in ids])
 
+    def received(self):
+        return [event.task_id for event in self.events if isinstance(event, TaskReceived)]
+
     def settled(self):
         return [event for event in self.events if isinstance(event, TaskSettled)]
 
     async def until(self, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS_SECONDS):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -100,18 +107,34 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path):
-    path = tmp_path / "q.db"
+async def bench(place, tmp_path):  # noqa: F811
+    options = {"poll_seconds": 0.02} if place.kind == "sqlite" else {}
     async with (
-        SqliteBroker(path, namespace="t", wait_seconds=(0.05, 0.2), poll_seconds=0.02) as broker,
-        SqliteStore(path) as store,
+        place.broker(wait_seconds=(0.05, 0.2), **options) as broker,
+        SqliteStore(tmp_path / "results.db") as store,
     ):
         yield Bench(broker, store)
 
 
 async def empty(bench):
-    depth = await bench.broker.depth()
-    return depth.tasks == depth.waiting == depth.parked == 0
+    """Wait until the broker counts nothing; it may take it a moment to know."""
+    async with asyncio.timeout(HANGS_SECONDS):
+        while True:
+            depth = await bench.broker.depth()
+            if depth.tasks == depth.waiting == depth.parked == 0:
+                return True
+            await asyncio.sleep(0.05)
+
+
+async def take_back(place, broker):  # noqa: F811
+    """Have the broker take back whatever its consumers have in hand, as after a cut connection or a long silence."""
+    if place.kind == "sqlite":
+        with contextlib.closing(sqlite3.connect(place.target)) as database, database:
+            database.execute(
+                "UPDATE queue_messages SET state = 0, owner = NULL, token = NULL, returns = returns + 1 WHERE state = 2"
+            )
+    else:
+        await broker._consuming.hang_up("cut by the test")
 
 
 async def test_a_task_becomes_one_stored_result_and_leaves_the_queue(bench):
@@ -305,31 +328,26 @@ async def test_stopping_lets_what_is_in_hand_finish(bench):
 
 
 @pytest.mark.parametrize("how", ["now", "drain ran out"])
-def test_what_cannot_finish_is_handed_back_with_its_attempts(tmp_path, how):
-    async def scenario():
-        path = tmp_path / "q.db"
-        async with SqliteBroker(path, namespace="t") as broker, SqliteStore(path) as store:
-            bench = Bench(broker, store)
-            started = asyncio.Event()
+async def test_what_cannot_finish_is_handed_back_with_its_attempts(bench, how):
+    started = asyncio.Event()
 
-            async def forever():
-                started.set()
-                await asyncio.Event().wait()
+    async def forever():
+        started.set()
+        await asyncio.Event().wait()
 
-            await broker.publish([Message(b'{"id": "a"}', "a", attempts=2)])
-            limits = Limits(drain_seconds=0.05 if how != "now" else 60)
-            async with bench.working(ScriptedPipeline(a=forever), limits=limits):
-                await started.wait()
-                bench.stop.set()
-                if how == "now":
-                    bench.stop_now.set()
-                await bench.running
-            async with broker.consumer() as consumer:
-                delivery = await consumer.receive()
-                assert (delivery.message.task_id, delivery.message.attempts) == ("a", 2)
-            assert await bench.rows() == {}
-
-    asyncio.run(scenario())
+    await bench.broker.publish([Message(b'{"id": "a"}', "a", attempts=2)])
+    limits = Limits(drain_seconds=0.05 if how != "now" else 60)
+    async with bench.working(ScriptedPipeline(a=forever), limits=limits):
+        await started.wait()
+        bench.stop.set()
+        if how == "now":
+            bench.stop_now.set()
+        await bench.running
+    async with bench.broker.consumer() as consumer:
+        delivery = await consumer.receive()
+        assert (delivery.message.task_id, delivery.message.attempts, delivery.returns) == ("a", 2, 0)
+        await delivery.ack()
+    assert await bench.rows() == {}
 
 
 async def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_more_is_taken(bench):
@@ -371,17 +389,104 @@ async def test_a_task_that_came_back_often_is_treated_as_a_suspect(bench):
     assert pipeline.suspects == ["a"]
 
 
-async def test_what_the_broker_gave_up_is_moved_into_the_store(tmp_path):
-    path = tmp_path / "q.db"
-    async with SqliteBroker(path, namespace="t") as broker, SqliteStore(path) as store:
-        bench = Bench(broker, store)
-        await bench.put("a")
-        while (await broker.depth()).parked == 0:
-            async with broker.consumer() as consumer:
-                await consumer.receive()
-        async with bench.working(ScriptedPipeline()):
-            assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
+async def test_what_the_broker_gave_up_is_moved_into_the_store(bench):
+    await bench.put("a")
+    while (await bench.broker.depth()).parked == 0:
+        async with bench.broker.consumer() as consumer:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await consumer.receive()
+    async with bench.working(ScriptedPipeline()):
+        assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
         assert await empty(bench)
+
+
+async def test_a_delivery_that_was_taken_back_is_not_run_twice(bench, place):  # noqa: F811
+    """It joins the job that still runs; or its consumer has its hands full with that, and then the store knows it."""
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        started.set()
+        await go.wait()
+        return {"ok": 1}
+
+    pipeline = ScriptedPipeline(a=slow)
+    await bench.put("a")
+    async with bench.working(pipeline, consumers=2):
+        await started.wait()
+        await take_back(place, bench.broker)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await bench.until(lambda: bench.received() == ["a", "a"])
+        go.set()
+        settled = await bench.until_settled(2)
+        assert await empty(bench)
+    assert sorted(outcome for _, outcome, _ in settled) == ["done", "lost"]
+    assert pipeline.ran == ["a"]
+
+
+async def test_a_task_that_is_stored_and_not_acknowledged_is_recognised_when_it_comes_again(bench, place):  # noqa: F811
+    async def lose_it():
+        await take_back(place, bench.broker)
+        return {"ok": 1}
+
+    pipeline = ScriptedPipeline(a=lose_it)
+    await bench.put("a")
+    async with bench.working(pipeline, consumers=1):
+        settled = await bench.until_settled(2)
+        assert await empty(bench)
+    assert [outcome for _, outcome, _ in settled] == ["lost", "done"]
+    assert pipeline.ran == ["a"]
+
+
+async def test_while_a_task_is_held_nothing_moves(bench):
+    """The circuit is open, or the throttle full: one in hand for each consumer, and all others stay where they are."""
+    go = asyncio.Event()
+
+    async def held():
+        await go.wait()
+        return {"ok": 1}
+
+    names = [f"t{number}" for number in range(6)]
+    await bench.put(*names)
+    async with bench.working(ScriptedPipeline(**dict.fromkeys(names, held)), consumers=2):
+        await bench.until(lambda: len(bench.received()) == 2)
+        await asyncio.sleep(0.5)
+        assert len(bench.received()) == 2
+        assert bench.settled() == []
+        go.set()
+        await bench.until_settled(6)
+    assert sorted(bench.received()) == names
+
+
+async def test_a_result_that_was_stored_and_perhaps_not_published_is_published_when_its_task_comes_again(bench, place):  # noqa: F811
+    lines, tries = [], []
+
+    async def publish_result(line):
+        tries.append(line)
+        if len(tries) == 1:
+            await take_back(place, bench.broker)
+            bench.running.cancel()  # the process dies between storing and publishing
+            await asyncio.Event().wait()
+        lines.append(line)
+
+    bench.broker.publish_result = publish_result
+    await bench.put("a")
+    stop = asyncio.Event()
+    first = Worker(
+        ScriptedPipeline(a={"n": 1}),
+        broker=bench.broker,
+        store=bench.store,
+        render_result=lambda row: json.dumps(row.data).encode(),
+        observe=bench.observe,
+    )
+    bench.running = asyncio.create_task(first.run(stop, stop))
+    await asyncio.wait([bench.running])
+    pipeline = ScriptedPipeline()
+    async with bench.working(pipeline, render_result=lambda row: json.dumps(row.data).encode()):
+        await bench.until_settled(1)
+    assert pipeline.ran == []
+    assert lines == [b'{"n": 1}']
 
 
 async def test_results_are_published_where_the_owner_wants_them(bench):

@@ -25,7 +25,7 @@ from scraper.json_text import read_json, storable
 from scraper.models import ParkReason, Remains, Result, Standing, Usage
 from scraper.store.sqlite_answers import SqliteAnswers
 from scraper.store.sqlite_file import open_database
-from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, row_of
+from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, result_of, row_of
 from scraper.store.sqlite_thread import SqliteThread
 
 Known: TypeAlias = Literal["done", "parked", "submitted"]
@@ -87,6 +87,11 @@ class SqliteStore:
             ).fetchone()
         )
         return None if row is None else Standing(*row)
+
+    async def result(self, task_id: str) -> Result | None:
+        """All that is stored of this id."""
+        row = await self._thread.read(lambda database: database.execute(_ROW, (storable(task_id),)).fetchone())
+        return None if row is None else result_of(row)
 
     async def save(self, result: Result, remains: Remains | None = None) -> None:
         """Durable before it returns; which result stays is the table above.
@@ -206,6 +211,7 @@ _KNOWN = (
     "SELECT task_id, status FROM results_rows WHERE task_id IN ({})",
     "SELECT task_id, 'submitted' FROM results_submitted WHERE task_id IN ({})",
 )
+_ROW = f"SELECT {COLUMNS} FROM results_rows WHERE task_id = ?"  # noqa: S608 made of constants
 _LAST = "SELECT ifnull(max(seq), 0) FROM results_rows"
 _PAGE = f"SELECT {COLUMNS}, seq FROM results_rows WHERE {{}} seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 made of constants
 _WHERE = {"done": "status = 'done' AND", "parked": "status = 'parked' AND"}  # spelt out, for the index of parked rows

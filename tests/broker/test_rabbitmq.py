@@ -14,13 +14,15 @@ from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from scraper.app import open_broker
 from scraper.broker.rabbitmq import RabbitMQBroker
 from scraper.broker.rabbitmq_consumer import RabbitMQConsumer
 from scraper.broker.rabbitmq_link import Link, parse_addresses, unfitness
 from scraper.broker.rabbitmq_topology import Topology
 from scraper.broker.rabbitmq_wire import message_of, properties_of, returns_of
+from scraper.config import Settings
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
-from scraper.events import Back, WaitingFor
+from scraper.events import Back, WaitingFor, ignore
 from scraper.ports import Message
 from tests.rabbitmq import PrivateNode, free_ports
 
@@ -805,6 +807,18 @@ async def test_a_frozen_broker_is_noticed_by_its_missing_heartbeats(own_node, na
         again = await soon(consumer.receive())
         assert again.message.body == b"x"
         await again.ack()
+
+
+async def test_connections_have_the_heartbeat_of_the_settings(rabbitmq_node, namespace):
+    broker = open_broker(
+        Settings(_env_file=None, broker_url=rabbitmq_node.url, queue_namespace=namespace), observe=ignore
+    )
+    async with broker, broker.consumer():
+        await broker.publish([Message(b"x")])
+        listed = await asyncio.to_thread(rabbitmq_node.ctl, "-q", "list_connections", "client_properties", "timeout")
+    ours = [line for line in listed.splitlines() if "scraper publisher" in line or "scraper consumer" in line]
+    assert len(ours) >= 2
+    assert {line.rsplit(maxsplit=1)[-1] for line in ours} == {"15"}
 
 
 async def test_a_broker_short_of_memory_takes_acknowledgements_while_publishes_wait_and_none_is_sent_twice(
