@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -320,6 +320,8 @@ class TaskSettled(Event):
     cached_tokens: int
     timings: Mapping[str, float]
     total_s: float
+    hidden: Mapping[str, int] = field(default_factory=dict)  # what the page hides from its readers, by kind
+    unsupported: int = 0  # values that do not stand on the page
 
 
 Observe: TypeAlias = Callable[[Event], None]

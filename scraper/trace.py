@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
 from scraper.models import Json, Page, Usage
@@ -47,6 +47,8 @@ class Trace:
         self.answer: str | None = None
         self.cut: Json = None
         self.cached = False
+        self.hidden: Mapping[str, int] = {}  # what the page hides from its readers, by kind
+        self.unsupported = 0  # values that do not stand on the page
 
     def enter(self, phase: Phase) -> None:
         """From now on time belongs to `phase`."""

@@ -335,6 +335,8 @@ def _story(task_id: str, label: _Label, outcome: Outcome, delivery: Delivery, tr
         cached_tokens=trace.usage.cached_tokens,
         timings=trace.timings(),
         total_s=round(trace.total_seconds, 4),
+        hidden=trace.hidden,
+        unsupported=trace.unsupported,
     )
 
 

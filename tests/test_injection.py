@@ -40,6 +40,11 @@ class Run:
     def __init__(self, rows, asked, hits, log):
         self.rows, self.asked, self.hits, self.log = rows, asked, hits, log
 
+    def settled(self, name):
+        """The line of the log that tells a task's story."""
+        lines = map(json.loads, self.log.splitlines())
+        return next(line for line in lines if line.get("task_id") == name and line["event"] == "task_settled")
+
     def ordered(self, name):
         """Which of the values that the page orders are in the data."""
         data = self.rows[name]["data"] or {}
@@ -132,6 +137,29 @@ def test_other_tasks_are_as_if_there_were_no_injections(runs):
 def test_no_line_of_the_log_repeats_a_page(read):
     for secret in (ORDERED["name"], "gnore all previous", "evil.example", TRUTH["name"]):
         assert secret not in read.log
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("hidden", "hidden"),
+        ("style-sheet", "hidden"),
+        ("off-screen", "off_screen"),
+        ("zero-size", "zero_size"),
+        ("no-room", "zero_size"),
+        ("transparent", "transparent"),
+        ("same-colour", "same_colour"),
+        ("smuggled", "smuggled"),
+        ("split", "zero_width"),
+    ],
+)
+def test_the_log_says_what_a_page_hides_and_how(name, kind, read):
+    assert read.settled(name)["hidden"][kind] >= 1
+
+
+def test_the_log_says_how_many_values_do_not_stand_on_the_page(read):
+    assert read.settled("base64")["unsupported"] == 3 or read.rows["base64"]["reason"] == "unsupported"
+    assert read.settled("plain")["unsupported"] == 0
 
 
 @pytest.mark.parametrize("name", KINDS["unseen"])

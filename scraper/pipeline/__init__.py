@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from scraper.deadline import Deadline
 from scraper.errors import Permanent
 from scraper.models import Document, Extraction, Page, ParkReason, Task
 from scraper.trace import Trace
+
+HIDDEN: Final = frozenset(
+    {"hidden", "transparent", "zero_size", "off_screen", "same_colour", "zero_width", "smuggled", "bidi", "control"}
+)
+"""The ways in which a page hides elements and characters; what else is dropped are scripts, comments and such."""
 
 
 class Fetch(Protocol):
@@ -50,9 +55,12 @@ class PagePipeline:
         trace.page = page
         trace.enter("clean")
         document = await self._clean(page, task, suspect=suspect)
+        trace.hidden = {kind: count for kind, count in document.dropped.items() if kind in HIDDEN}
         if not document.text.strip():
             raise Permanent(ParkReason.NOT_HTML, "the page shows no text: nothing for a model to read")
-        return await self._extract.extract(document, task, deadline=deadline, trace=trace)
+        extraction = await self._extract.extract(document, task, deadline=deadline, trace=trace)
+        trace.unsupported = len(extraction.unsupported)
+        return extraction
 
     async def _page(self, task: Task, trace: Trace) -> Page:
         if task.url is not None:
