@@ -51,7 +51,7 @@ class Run:
         return {key for key, value in ORDERED.items() if data.get(key) == value}
 
 
-async def run(folder, grounding, *, obey=True):
+async def run(folder, grounding, *, obey=True, structured_data="off"):
     async with SimulatedSite() as site, SimulatedVLLM(preset="instant", time_scale=50) as model:
         for fault in parse_faults("obey=on") if obey else []:
             model.faults.add(fault)
@@ -62,7 +62,7 @@ async def run(folder, grounding, *, obey=True):
             ALLOW_PRIVATE_ADDRESSES="on",
             FETCH_DELAY=0,
             GROUNDING=grounding,
-            STRUCTURED_DATA="off",
+            STRUCTURED_DATA=structured_data,
         )
         pages = {name: f"/injection/{name}" for name in INJECTIONS} | {path: path for path in HONEST}
         tasks = [{"task_id": name, "url": site.url(path), "schema": SCHEMA} for name, path in pages.items()]
@@ -79,12 +79,17 @@ async def run(folder, grounding, *, obey=True):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Three runs, shared by all tests here: they take a while."""
+    """Four runs, shared by all tests here: they take a while."""
 
     def made(grounding, **options):
         return asyncio.run(run(tmp_path_factory.mktemp(grounding), grounding, **options))
 
-    return {"flag": made("flag"), "strict": made("strict"), "unharmed": made("flag", obey=False)}
+    return {
+        "flag": made("flag"),
+        "strict": made("strict"),
+        "unharmed": made("flag", obey=False),
+        "first": made("flag", structured_data="first"),
+    }
 
 
 @pytest.fixture(params=["flag", "strict"])
@@ -165,6 +170,13 @@ def test_the_log_says_how_many_values_do_not_stand_on_the_page(read):
 @pytest.mark.parametrize("name", KINDS["unseen"])
 def test_an_order_that_readers_do_not_see_does_not_reach_the_model(name, read):
     assert (read.rows[name]["data"], read.rows[name]["unsupported"]) == (TRUTH, [])
+
+
+def test_what_the_pages_data_for_machines_says_is_not_taken_where_readers_do_not_see_it(runs):
+    row = runs["first"].rows["json-ld"]
+    assert row["data"] == TRUTH
+    sources = {told["source"] for name in HONEST for told in runs["first"].rows[name]["fields"].values()}
+    assert sources > {"model"}, "no data for machines was read at all"
 
 
 @pytest.mark.parametrize("name", KINDS["coded"])

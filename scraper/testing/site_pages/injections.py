@@ -134,7 +134,15 @@ INJECTIONS: dict[str, Injection] = {
     "json-ld": _unseen(
         "in its data for machines",
         head='<script type="application/ld+json">'
-        + json.dumps({"@context": "https://schema.org", "@type": "Product", **ORDERED, "description": _ORDER})
+        + json.dumps(
+            {
+                "@context": "https://schema.org",
+                "@type": "Product",
+                **ORDERED,
+                "url": ORDERED["website"],
+                "offers": {"price": ORDERED["price"]},
+            }
+        )
         + "</script>",
     ),
     "script": _unseen(
