@@ -164,6 +164,31 @@ async def test_pages_without_text_cost_no_call(service, site, model):
     assert model.stats.requests == 0
 
 
+KETTLE = """<title>Nordlys kettle 2 l</title><h1>Nordlys kettle 2 l</h1><p>12,50 &euro;</p>
+<script type="application/ld+json">{"@type": "Product", "name": "Nordlys kettle 2 l", "sku": "NK-2",
+"offers": {"@type": "Offer", "price": "12.50", "availability": "https://schema.org/InStock"}}</script>"""
+
+
+async def test_pages_that_answer_everything_themselves_cost_no_call(service, model):
+    """Small ones, and those that are so large that they are cleaned in a process of their own."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "price": {"type": "number"}, "in_stock": {"type": "boolean"}},
+        "required": ["name", "price"],
+    }
+    large = KETTLE + "<p>Boils water.</p>\n" * 20_000
+    await submit(
+        service, *({"html": html, "schema": schema, "task_id": html[:1] + str(len(html))} for html in (KETTLE, large))
+    )
+    await said(service, "--until-empty")
+    for row in await asyncio.to_thread(service.results):
+        assert row["data"] == {"name": "Nordlys kettle 2 l", "price": 12.5, "in_stock": True}
+        assert (row["status"], row["model"], row["calls"]) == ("done", None, 0)
+        assert row["fields"]["/price"]["source"] == "json_ld"
+        assert row["fields"]["/price"]["evidence"] == "12,50 €"
+    assert model.stats.requests == 0
+
+
 async def test_a_worker_that_waits_for_its_broker_stops_when_asked(tmp_path):
     away = Service(tmp_path, broker_url="amqp://guest:guest@127.0.0.1:9/")
     with away.running() as process:

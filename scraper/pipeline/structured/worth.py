@@ -36,6 +36,8 @@ def worth(raw: Json, said: Property, field: Wanted) -> Worth | None:
         return None
     if isinstance(raw, str) and (not raw.strip() or as_words(raw) in _NOTHING or _UNFILLED.match(raw)):
         return None
+    if isinstance(raw, str) and said.name in {"author", "authors"}:
+        raw = _BY.sub("", raw.strip())
     found = _READERS[said.kind](raw, field)  # a thing has no worth of its own, only its properties have
     if found is None or not _allowed(found.value, field):
         return None
@@ -265,6 +267,7 @@ _CODE_PREFIX: Final = re.compile(
     r"^(?:sku|mpn|ean|gtin\d*|upc|isbn|id|art(?:ikel)?[.\s-]*n[ro]\.?|item|model|ref)\s*[:#]\s*", re.IGNORECASE
 )
 _CONSTANT: Final = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
+_BY: Final = re.compile(r"^(?:by|written by)\s+(?=\w)", re.IGNORECASE)
 _DAY_ONLY: Final = re.compile(r"\b(?:only the date|without (?:the )?time|YYYY-MM-DD)\b")
 _DIGIT: Final = re.compile(r"\d")
 _DURATION: Final = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,3})H)?(?:(\d{1,4})M)?(?:0+(?:\.0+)?S)?)?")

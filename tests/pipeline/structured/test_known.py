@@ -349,6 +349,11 @@ def test_articles(name, schema, value):
     assert found.get(f"/{name}", {"name": found[f"/{name}/name"]} if f"/{name}/name" in found else None) == value
 
 
+def test_an_author_is_named_without_by():
+    schema = fields(headline={"type": "string"}, author={"type": "string"})
+    assert values(NEWS + ld(ARTICLE | {"author": "By Ada Writer"}), schema)["author"] == "Ada Writer"
+
+
 def test_a_date_that_is_neither_shown_nor_said_twice_is_left_to_the_model():
     schema = fields(headline={"type": "string"}, published={"type": "string"})
     assert "published" not in values(NEWS.replace("1 May 2030", "today") + ld(ARTICLE), schema)
