@@ -87,8 +87,8 @@ class Admission:
     ) -> int:
         """Stand in line and get a ticket. A retry brings its call's `place`.
 
-        It is refused after waiting `hold_seconds` altogether or `work_seconds` for slots and pace; at once where
-        the pace, a pause or the circuit alone are known to take longer than that.
+        It is refused after waiting `hold_seconds` altogether or `work_seconds` for slots and pace; at once where the
+        pace alone is known to take longer than the latter.
         """
         self._account(now)
         hold = bounded_ns(hold_seconds)
@@ -104,9 +104,8 @@ class Admission:
             owner=owner,
         )
         # A retry stands near the head; counting who is really before it would cost more than it tells.
-        hopeless = self._hopeless(waiter, now, ahead=len(self._line) if place is None else 0)
-        if hopeless:
-            self._refuse(waiter, now, out_of=hopeless)
+        if self._hopeless(waiter, now, ahead=len(self._line) if place is None else 0):
+            self._refuse(waiter, now, out_of="work")
         else:
             self._line.join(waiter)
             self._look_again(waiter, now)
@@ -358,15 +357,15 @@ class Admission:
         reason = self.blocked_by(now) or "rate"
         self._refusals.append(Refusal(waiter.ticket, out_of, reason, self._blocked.since(waiter.mark)))
 
-    def _hopeless(self, waiter: Waiter, now: int, *, ahead: int) -> OutOf | None:
-        """What it runs out of even if everybody ahead goes as early as the pace allows."""
+    def _hopeless(self, waiter: Waiter, now: int, *, ahead: int) -> bool:
+        """Whether its working time is over before its turn, even if everybody ahead goes as early as the pace allows.
+
+        Who may only be held no longer waits all the same: sent away at once, a consumer would take the next message
+        from its queue just to be sent away with it too.
+        """
         held_until = self._held_until(now)
         earliest = max(held_until, self.pacer.earliest(now, ahead=ahead))
-        if waiter.hold_until is not None and earliest > waiter.hold_until:
-            return "hold"
-        if waiter.work_ns is not None and earliest - held_until > waiter.work_ns:
-            return "work"
-        return None
+        return waiter.work_ns is not None and earliest - held_until > waiter.work_ns
 
     def _time_left(self, waiter: Waiter, now: int) -> tuple[int | None, OutOf]:
         """Nanoseconds until it is refused unless circuit or pause hold it meanwhile; None: never."""

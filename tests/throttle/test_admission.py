@@ -167,17 +167,25 @@ def test_out_of_time_in_line_takes_nothing_along():
 def test_who_cannot_make_it_by_the_pace_alone_is_refused_at_once(bench):
     for _ in range(5):
         bench.ask(0)
-    hopeless = bench.ask(0, hold_seconds=14.9)
-    just_so = bench.ask(0, hold_seconds=15)
-    assert [(refusal.ticket, refusal.reason) for refusal in bench.refusals] == [(hopeless, "rate")]
+    hopeless = bench.ask(0, work_seconds=14.9)
+    just_so = bench.ask(0, work_seconds=15)
+    assert [(refusal.ticket, refusal.out_of, refusal.reason) for refusal in bench.refusals] == [
+        (hopeless, "work", "rate")
+    ]
     assert bench.admission.waiting == 5
     assert just_so not in bench.granted
 
 
-def test_who_cannot_outwait_the_circuit_is_refused_at_once():
+def test_who_may_be_held_for_too_short_a_time_is_held_all_the_same():
+    """Refused at once, its consumer would take the next message, and all of the queue would be turned over."""
     bench = Bench().opened()
     bench.ask(10, hold_seconds=49)
-    assert [refusal.reason for refusal in bench.refusals] == ["circuit"]
+    bench.admission.pause(3600, ns(10), reason="an owner's order")
+    bench.ask(11, hold_seconds=48)
+    bench.turn(58.9)
+    assert bench.refusals == []
+    bench.turn(59)
+    assert [(refusal.out_of, refusal.reason) for refusal in bench.refusals] == [("hold", "circuit")] * 2
 
 
 def test_held_time_is_not_working_time():
@@ -490,7 +498,7 @@ def test_memory_stays_flat_over_a_hundred_thousand_refusals():
 
     def refused(count):
         for _ in range(count):
-            admission.ask(1, hold_seconds=1)
+            admission.ask(1, hold_seconds=0)
             assert len(admission.turn(1).refusals) == 1
 
     refused(1000)

@@ -144,6 +144,7 @@ def test_five_failures_of_different_members_open_the_circuit_for_all(host):
 def test_a_refusal_says_what_it_ran_out_of(host):
     host.say("a", ask(1), at=0)
     host.say("b", ask(1, hold=0.5), at=0)
+    host.pass_to(0.5)
     (refused,) = host.told("b", Refused)
     assert (refused.out_of, refused.reason) == ("hold", "rate")
 

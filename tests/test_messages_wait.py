@@ -1,0 +1,146 @@
+"""While nothing may start, messages wait where they are: a worker holds what it has in hand and takes nothing more."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from scraper.testing.vllm import SimulatedVLLM
+from scraper.testing.vllm_faults import parse_faults
+from tests.service import Service
+from tests.test_whole_path import HANGS_SECONDS, said, submit
+
+TASKS = 30
+CONSUMERS = 3
+LOOKS_SECONDS = 2.0
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def broker_url(request):
+    return None if request.param == "embedded" else request.getfixturevalue("rabbitmq_url")
+
+
+@pytest.fixture
+async def model():
+    async with SimulatedVLLM(preset="instant") as server:
+        yield server
+
+
+@pytest.fixture
+def service(tmp_path, broker_url, model):
+    return Service(
+        tmp_path,
+        broker_url=broker_url,
+        QUEUE_NAMESPACE=f"wait-{os.getpid()}-{time.monotonic_ns()}",
+        VLLM_BASE_URL=model.base_url,
+        VLLM_REQUESTS_PER_MINUTE=6000,
+        VLLM_BASE_BACKOFF=0.01,
+        CONCURRENT_CONSUMERS_PER_WORKER=CONSUMERS,
+    )
+
+
+class Log:
+    """What a running service writes, read beside it."""
+
+    def __init__(self, process):
+        self.events = []
+        self._reading = asyncio.create_task(asyncio.to_thread(self._read, process.stderr))
+
+    def _read(self, lines):
+        for line in lines:
+            if line.startswith("{"):
+                self.events.append(json.loads(line))
+
+    def of(self, name):
+        return [event for event in self.events if event["event"] == name]
+
+    async def until(self, name, count=1):
+        async with asyncio.timeout(HANGS_SECONDS):
+            while len(self.of(name)) < count:  # noqa: ASYNC110 a thread reads what another process writes
+                await asyncio.sleep(0.02)
+
+    async def new(self, name, *, seconds):
+        """How many more of them come in this time."""
+        before = len(self.of(name))
+        await asyncio.sleep(seconds)
+        return len(self.of(name)) - before
+
+    async def end(self, process):
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, HANGS_SECONDS)
+        await self._reading
+
+
+async def tasks(service):
+    await submit(
+        service, *[{"text": f"Kettle {number} costs 3 EUR", "task_id": str(number)} for number in range(TASKS)]
+    )
+
+
+async def all_done(service):
+    async with asyncio.timeout(HANGS_SECONDS):
+        while (await asyncio.to_thread(service.status))["done"] < TASKS:
+            pass
+
+
+def deliveries(log):
+    return Counter(event["task_id"] for event in log.of("task_received"))
+
+
+async def test_an_open_circuit_costs_no_delivery_and_no_attempt(service, model):
+    service.environment["VLLM_CIRCUIT_BREAKER_TIMEOUT"] = "3600"
+    model.faults.add(parse_faults("500=5x")[0])
+    await tasks(service)
+    with service.running() as process:
+        log = Log(process)
+        await log.until("circuit_breaker_opened")
+        assert await log.new("task_received", seconds=LOOKS_SECONDS) <= CONSUMERS  # each finishes taking its first
+        assert await log.new("task_received", seconds=LOOKS_SECONDS) == 0
+        assert log.of("task_settled") == []
+        await said(service, "throttle", "close")
+        await all_done(service)
+        await log.end(process)
+    assert set(deliveries(log).values()) == {1}
+    assert {event["attempts"] for event in log.of("task_settled")} == {1}
+
+
+@pytest.mark.parametrize("order", [("pause",), ("set", "--requests-per-minute", "1")])
+async def test_a_pause_or_a_full_limiter_costs_no_delivery(service, model, order):
+    await tasks(service)
+    service.environment["VLLM_REQUESTS_PER_MINUTE"] = "60"
+    with service.running() as process:
+        log = Log(process)
+        await log.until("llm_success")
+        await said(service, "throttle", *order)
+        await asyncio.sleep(1.0)  # one that was on its way ends, and its consumer takes the next
+        assert await log.new("task_received", seconds=LOOKS_SECONDS) == 0
+        assert len(log.of("task_received")) <= len(log.of("task_settled")) + CONSUMERS
+        await said(service, "throttle", "resume")
+        await said(service, "throttle", "set", "--requests-per-minute", "6000")
+        await all_done(service)
+        await log.end(process)
+    assert set(deliveries(log).values()) == {1}
+
+
+async def test_what_was_held_for_too_long_waits_in_the_queue_with_its_attempts_unchanged(service, model):
+    hold = 2.0
+    service.environment |= {"HOLD_LIMIT": str(hold), "VLLM_CIRCUIT_BREAKER_TIMEOUT": "3600"}
+    model.faults.add(parse_faults("500=5x")[0])
+    await tasks(service)
+    with service.running() as process:
+        log = Log(process)
+        began = time.monotonic()
+        await log.until("task_settled", CONSUMERS)
+        for event in log.of("task_settled"):
+            assert (event["outcome"], event["attempts"]) == ("hold", 1)
+        rounds = 1 + (time.monotonic() - began) / hold
+        assert len(log.of("task_received")) <= CONSUMERS * (1 + rounds)
+        await log.end(process)
+    left = await asyncio.to_thread(service.status)
+    assert left["tasks"] + left["waiting"] == TASKS
+    assert left["parked"] == left["done"] == 0
