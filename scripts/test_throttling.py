@@ -27,15 +27,15 @@ from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured, ScraperError
 from scraper.event_loop import run
 from scraper.llm_client import LLMClient
-from scraper.testing.throttle_check import judge, plan, report
-from scraper.testing.throttle_check.caller import QUESTION, Record
-from scraper.testing.throttle_check.judge import Row
-from scraper.testing.throttle_check.plan import Limits
-from scraper.testing.throttle_check.trial import Callers, Measured, Server, simulated_server, until
 from scraper.throttle import operations
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.run_dir import MeetingPlace, try_out
 from scraper.throttle.shared_limiter import SharedRateLimiter
+from throttle_check import judge, plan, report
+from throttle_check.caller import QUESTION, Record
+from throttle_check.judge import Row
+from throttle_check.plan import Limits
+from throttle_check.trial import Callers, Measured, Server, simulated_server, until
 
 REAL_REQUESTS = 5
 REAL_SECONDS = 12.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from scraper.testing.gpu_curve import ANSWER_TOKENS, PROMPT_TOKENS, served
-from scraper.testing.throttle_check.judge import Row
-from scraper.testing.throttle_check.plan import Limits
+from throttle_check.judge import Row
+from throttle_check.plan import Limits
 
 _STYLES = {"kept": "green", "BROKEN": "bold red", "not measured": "dim"}
 _TRIED_SLOTS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 64)

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 import httpx
 
-from scraper.testing.throttle_check.caller import STOP, Job, Record, call_as_told
-from scraper.testing.throttle_check.plan import Trial
+from throttle_check.caller import STOP, Job, Record, call_as_told
+from throttle_check.plan import Trial
 
 START_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0
@@ -79,7 +79,7 @@ class Server:
 def simulated_server() -> Iterator[Server]:
     """Answers at once unless told otherwise."""
     command = [sys.executable, "-m", "scraper.testing.vllm", "--preset", "instant", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603 ours
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()

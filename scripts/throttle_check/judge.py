@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-from scraper.testing.throttle_check.plan import Limits
-from scraper.testing.throttle_check.trial import Measured
 from scraper.throttle.admission import EARLIEST_LAPSE_SECONDS, LATEST_WRITE_SECONDS
 from scraper.throttle.backoff import Backoff
+from throttle_check.plan import Limits
+from throttle_check.trial import Measured
 
 Verdict: TypeAlias = Literal["kept", "BROKEN", "not measured"]
 _ROUNDING = 0.002  # seconds: events carry milliseconds

@@ -2,10 +2,10 @@
 
 import pytest
 
-from scraper.testing.throttle_check import judge, plan, report
-from scraper.testing.throttle_check.caller import Record
-from scraper.testing.throttle_check.plan import Limits, Trial
-from scraper.testing.throttle_check.trial import Measured
+from throttle_check import judge, plan, report
+from throttle_check.caller import Record
+from throttle_check.plan import Limits, Trial
+from throttle_check.trial import Measured
 
 OWNERS = Limits(2, 60, 3, 1.0, 60.0, 5, 60.0)  # a start a second
 

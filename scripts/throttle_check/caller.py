@@ -20,9 +20,9 @@ from scraper.errors import ScraperError
 from scraper.event_loop import run
 from scraper.events import CircuitClosed, CircuitOpened, Event, LlmRequest, LlmRetry, LlmSuccess, ThrottleDegraded
 from scraper.llm_client import LLMClient
-from scraper.testing.throttle_check.plan import Limits
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.shared_limiter import SharedRateLimiter
+from throttle_check.plan import Limits
 
 QUESTION = [{"role": "user", "content": "Say yes."}]
 STOP = "stop"

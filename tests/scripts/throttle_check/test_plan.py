@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from scraper.testing.throttle_check import plan
-from scraper.testing.throttle_check.plan import FASTEST_PER_MINUTE, Limits
+from throttle_check import plan
+from throttle_check.plan import FASTEST_PER_MINUTE, Limits
 
 OWNERS = Limits(2, 20, 5, 1.0, 60.0, 5, 60.0)
 ODD = [
