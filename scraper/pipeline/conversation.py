@@ -107,6 +107,8 @@ class Conversation:
                     raise trouble
                 answers.append(await self._answer(sheet, asked, loose))
             except (TooLong, Permanent) as error:
+                if isinstance(error, Permanent) and error.reason is ParkReason.TOO_LARGE:
+                    raise  # the prompt alone is: no part would be small enough
                 smaller = split(part, self._parts_after(error, part))
                 if len(smaller) > 1 and self.calls_left:
                     waiting.extendleft(reversed(smaller))
@@ -185,6 +187,7 @@ class Conversation:
     async def _ask_fitted(self, sheet: Sheet, prompt: Prompt, shape: CompiledSchema, terms: Terms) -> Reply:
         """Ask with as much of the page as fits. A refusal may mean that the ratio was wrong: then count, and cut."""
         messages = await sheet.messages(prompt)
+        terms = await self._beside(messages, terms)
         try:
             return await self._ask(messages, shape, terms)
         except Permanent as refusal:
@@ -194,6 +197,15 @@ class Conversation:
             if shorter == messages:
                 raise
             return await self._ask(shorter, shape, terms)
+
+    async def _beside(self, messages: list[Message], terms: Terms) -> Terms:
+        """`terms` with no more tokens than fit beside `messages`: a longer answer's prompt has grown by a repair."""
+        least = self._bounds.max_tokens
+        if terms.max_tokens <= least:
+            return terms
+        prompt_tokens = self._window.likely(messages)
+        room = await self._window.room_beside(prompt_tokens, deadline=self._deadline, trace=self._trace)
+        return replace(terms, max_tokens=max(least, min(terms.max_tokens, room)))
 
     async def _ask(self, messages: list[Message], shape: CompiledSchema, terms: Terms) -> Reply:
         trace = self._trace

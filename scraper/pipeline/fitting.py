@@ -87,8 +87,7 @@ class Fitting:
             tokens = await self._window.count(messages)
             if tokens <= limit:
                 return self._shown(rung, messages, limit)
-            share = text_size(rung.text).total / max(1, prompt_size(messages).total)
-            keep = keep_chars(len(rung.text), page_share=share, tokens=tokens, limit=limit)
+            keep = _keep(rung.text, messages, tokens=tokens, limit=limit)
             if keep == 0:
                 break
             if self._in_parts and rung.step == "frame":
@@ -121,7 +120,8 @@ class Fitting:
 
     def _shown(self, rung: Rung, messages: list[Message], limit: int) -> list[Message]:
         self._rung = rung
-        if rung.dropped_chars:
+        read_in_parts = self._trace.cut is not None and self._trace.cut["step"] == "parts"
+        if rung.dropped_chars and not read_in_parts:  # a further question about what was read whole says nothing new
             kept = self._ladder.chars - rung.dropped_chars
             self._trace.cut = {
                 "step": rung.step,
@@ -151,9 +151,17 @@ class Part:
         messages = prompt.messages(self.text)
         if not count and self._window.surely_within(limit, messages):
             return messages
-        if await self._window.count(messages) <= limit:
+        tokens = await self._window.count(messages)
+        if tokens <= limit:
             return messages
-        raise TooLong(2) if self.can_be_split else _no_room(limit)
+        keep = _keep(self.text, messages, tokens=tokens, limit=limit)
+        raise TooLong(max(2, math.ceil(len(self.text) / keep))) if keep and self.can_be_split else _no_room(limit)
+
+
+def _keep(text: str, messages: list[Message], *, tokens: int, limit: int) -> int:
+    """How many characters of `text`, which stands in `messages`, may stay; 0 where none may."""
+    share = text_size(text).total / max(1, prompt_size(messages).total)
+    return keep_chars(len(text), page_share=share, tokens=tokens, limit=limit)
 
 
 def _no_room(limit: int) -> Permanent:

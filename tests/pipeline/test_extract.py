@@ -216,6 +216,15 @@ async def test_changed_terms_stay_for_the_repair(trace):
     assert model.terms[1] == model.terms[2]
 
 
+async def test_a_longer_answer_leaves_room_for_the_repair_of_its_prompt(trace):
+    wrong = '{"name": 3, "note": "' + "x" * 3000 + '"}'
+    model = ScriptedModel(Answer("{", finish_reason="length"), wrong, GOOD, context=3000)
+    await extract(model, trace)
+    for asked, terms in zip(model.asked, model.terms, strict=True):
+        assert model.tokens(asked) + terms["max_tokens"] <= 3000
+    assert model.terms[1]["max_tokens"] > model.terms[2]["max_tokens"] >= 500
+
+
 async def test_what_a_stopped_answer_cost_is_estimated(trace):
     model = ScriptedModel(Answer("{", "stopped", usage=Usage(0, 70, 0), stopped="number"), GOOD)
     model.counts_stopped = False

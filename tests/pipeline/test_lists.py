@@ -178,3 +178,12 @@ async def test_a_list_in_one_endless_line_is_read_in_parts_too(trace):
     text = " ".join(f"- kettle {n}, {n}.50 EUR" for n in range(400))
     found = await extract(Reader(), trace, Document("# All kettles\n" + text))
     assert found.data["items"] == kettles(400)
+
+
+async def test_a_question_that_leaves_no_room_for_any_part_is_given_up_at_once(trace):
+    model = Reader(context=2500)
+    task = Task("t", SCHEMA, "0" * 64, instructions="Mind the kettles. " * 500)
+    with pytest.raises(Permanent) as refused:
+        await Extractor(model, max_tokens=1000).extract(listing(600), task, deadline=no_deadline(now=0), trace=trace)
+    assert refused.value.reason is ParkReason.TOO_LARGE
+    assert trace.calls == 0
