@@ -84,8 +84,17 @@ class AnswerOnce:
     def _key(self, document: Document, task: Task, *, model: str, trace: Trace) -> bytes:
         address = trace.url or task.url or task.base_url or ""
         prompt = prompt_for(compile_schema(task.schema), instructions=task.instructions, address=address)
-        read = {each.name: getattr(document, each.name) for each in fields(document) if each.name != "dropped"}
-        return sha256(write_json([__version__, model, self._asked_with, prompt.messages(""), read]).encode()).digest()
+        key = sha256(write_json([__version__, model, self._asked_with, prompt.messages("")]).encode())
+        for each in fields(document):
+            if each.name != "dropped":
+                value = getattr(document, each.name)
+                text = (
+                    value if isinstance(value, str) else write_json(value)
+                )  # as JSON a long text takes thrice as long
+                data = text.encode("utf-8", "surrogatepass")
+                key.update(b"%d:" % len(data))
+                key.update(data)
+        return key.digest()
 
 
 async def _wait_for(others: asyncio.Event, *, deadline: Deadline, trace: Trace) -> None:
