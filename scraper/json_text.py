@@ -13,6 +13,8 @@ from typing import Any, NoReturn, TypeAlias
 
 Json: TypeAlias = Any
 
+MAX_DEPTH = 500  # half of what Python's own limit lets through; the rest is for whoever calls
+
 read_json = json.loads
 
 
@@ -25,8 +27,15 @@ class NotStrict(ValueError):
 
 
 def read_strict(text: str) -> Json:
-    """The value that `text` is. Raises NotStrict, or as `json.loads` does: ValueError, RecursionError."""
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite_number)
+    """The value that `text` is. Raises NotStrict, or as `json.loads` does: ValueError, RecursionError.
+
+    What is nested deeper than `MAX_DEPTH` is refused here, where it costs one task: Python may well read it and then
+    not be able to write it, in the middle of an export for example.
+    """
+    value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite_number)
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+        raise RecursionError(f"nested deeper than {MAX_DEPTH} levels")
+    return value
 
 
 def write_json(value: Json) -> str:
@@ -64,6 +73,17 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise NotStrict("one key twice in an object", key=twice)
     return value
+
+
+def _deeper_than(levels: int, value: Json) -> bool:
+    """Level by level: recursion is what this must not need."""
+    level = [value]
+    for _ in range(levels + 1):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return False
+        level = [child for each in nested for child in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _no_constant(_: str) -> NoReturn:

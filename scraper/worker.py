@@ -206,9 +206,7 @@ class Worker:
             return Permanent(ParkReason.EXPIRED, f"expires_at {task.expires_at.isoformat()} has passed")
         try:
             page = await self._kept_page(task) if message.stored_page else None
-            extraction = await self._extraction(
-                task, trace, suspect=delivery.returns >= self._limits.suspect_after_returns, page=page
-            )
+            extraction = await self._extraction(task, trace, suspect=self._is_suspect(delivery), page=page)
         except ScraperError as error:
             return error
         except Exception as error:  # noqa: BLE001 one broken page must not stop the rest
@@ -216,6 +214,9 @@ class Worker:
             return error
         await self._save_done(task, message, extraction, trace)
         return None
+
+    def _is_suspect(self, delivery: Delivery) -> bool:
+        return delivery.returns >= self._limits.suspect_after_returns
 
     async def _kept_page(self, task: Task) -> Page | None:
         """The page that the task left behind when it was parked, if it is of the same address still."""
@@ -269,12 +270,17 @@ class Worker:
         await self._settle(delivery, row_id, park, trace)
 
     async def _keep_dead_letter(self, delivery: Delivery) -> None:
-        """Park what the broker gave up delivering, unless its task was done after all."""
+        """Park what the broker gave up delivering, unless its task was done after all.
+
+        One that workers may have died on here as well is parked without being read once more.
+        """
         message, trace = delivery.message, self._trace()
         park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
         try:
-            task = self._pipeline.decode(message.body)
+            task = None if self._is_suspect(delivery) else self._pipeline.decode(message.body)
         except Permanent:
+            task = None
+        if task is None:
             await self._park_unread(delivery, park, trace)
             return
         standing = await self._with_store(lambda: self._store.find(task.task_id))

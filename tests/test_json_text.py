@@ -3,7 +3,7 @@ from types import MappingProxyType
 
 import pytest
 
-from scraper.json_text import storable, write_json
+from scraper.json_text import MAX_DEPTH, read_json, read_strict, storable, write_json
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,19 @@ def test_lone_surrogates_are_escaped_and_read_back_the_same(text):
 def test_text_that_utf_8_can_carry_is_left_alone():
     for text in ("ascii", "Grüße 😀", "\0"):
         assert storable(text) is text
+
+
+@pytest.mark.parametrize("kind", ["[]", '{"a":}'])
+def test_what_is_nested_too_deeply_to_be_written_everywhere_is_not_read(kind):
+    def nested(levels):
+        opening, closing = kind[:-1], kind[-1]
+        return opening * (levels - 1) + kind.replace(":}", ':"x"}') + closing * (levels - 1)
+
+    assert write_json(read_strict(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
+    with pytest.raises(RecursionError):
+        read_strict(nested(MAX_DEPTH + 1))
+
+
+def test_many_brackets_are_not_deep():
+    text = write_json({"html": "[{" * 10_000, "list": [[1, {"a": []}]] * 1000})
+    assert read_strict(text) == read_json(text)

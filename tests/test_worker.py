@@ -389,16 +389,39 @@ async def test_a_task_that_came_back_often_is_treated_as_a_suspect(bench):
     assert pipeline.suspects == ["a"]
 
 
-async def test_what_the_broker_gave_up_is_moved_into_the_store(bench):
-    await bench.put("a")
+async def given_up(bench, body, *, returns):
+    """A message that the broker has put with the dead letters, and that came back from there as well."""
+
+    async def take_and_leave(queue, seconds):
+        async with bench.broker.consumer(queue) as consumer, asyncio.timeout(seconds):
+            await consumer.receive()
+
+    await bench.broker.publish([Message(body)])
     while (await bench.broker.depth()).parked == 0:
-        async with bench.broker.consumer() as consumer:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await consumer.receive()
+        with contextlib.suppress(TimeoutError):
+            await take_and_leave("tasks", 0.5)
+    for _ in range(returns):
+        await take_and_leave("parked", HANGS_SECONDS)
+
+
+async def test_what_the_broker_gave_up_is_moved_into_the_store(bench):
+    await given_up(bench, b'{"id": "a"}', returns=0)
     async with bench.working(ScriptedPipeline()):
         assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
         assert await empty(bench)
+
+
+async def test_what_kills_its_workers_even_as_a_dead_letter_is_parked_unread(bench):
+    class Deadly(ScriptedPipeline):
+        def decode(self, body):
+            raise AssertionError("a worker would have died")
+
+    await given_up(bench, b'{"id": "a"}', returns=2)
+    async with bench.working(Deadly()):
+        [(row_id, outcome, reason)] = await bench.until_settled(1)
+        assert await empty(bench)
+    assert (outcome, reason) == ("park", "delivery_limit")
+    assert row_id.startswith("body-")
 
 
 async def test_a_delivery_that_was_taken_back_is_not_run_twice(bench, place):  # noqa: F811
