@@ -77,7 +77,7 @@ class AnswerOnce:
         self, key: bytes, document: Document, task: Task, *, deadline: Deadline, trace: Trace
     ) -> Extraction:
         extraction = await self._extract.extract(document, task, deadline=deadline, trace=trace)
-        if trace.calls:
+        if trace.calls and not _has_gaps(trace.cut):
             await self._answers.keep(key, asdict(extraction) | {"cut": trace.cut})
         return extraction
 
@@ -95,6 +95,11 @@ class AnswerOnce:
                 key.update(b"%d:" % len(data))
                 key.update(data)
         return key.digest()
+
+
+def _has_gaps(cut: Json) -> bool:
+    """Whether parts of the page could not be read this time; the next time they may."""
+    return isinstance(cut, dict) and bool(cut.get("unread_parts"))
 
 
 async def _wait_for(others: asyncio.Event, *, deadline: Deadline, trace: Trace) -> None:

@@ -33,14 +33,15 @@ class Memory:
 class Model:
     """An extraction that costs a call; waits for `go` where there is one, and raises what it is told to."""
 
-    def __init__(self, *errors, go=None, calls=1):
+    def __init__(self, *errors, go=None, calls=1, cut=None):
         self.errors, self.go, self.cost = list(errors), go, calls
+        self.cut = cut or {"kept_chars": 5}
         self.asked = 0
 
     async def extract(self, document, task, *, deadline, trace):
         self.asked += 1
         trace.calls += self.cost
-        trace.cut = {"kept_chars": 5}
+        trace.cut = self.cut
         if self.go is not None:
             await self.go.wait()
         if self.errors:
@@ -132,6 +133,13 @@ async def test_only_answers_are_kept(error):
 async def test_what_cost_no_call_is_not_kept():
     memory = Memory()
     await ask(once(Model(calls=0), memory))
+    assert memory.kept == {}
+
+
+async def test_an_answer_with_gaps_is_not_kept():
+    memory, trace = Memory(), fresh()
+    model = Model(cut={"step": "parts", "parts": 3, "unread_parts": 1})
+    assert await ask(once(model, memory), trace=trace) == GIVEN
     assert memory.kept == {}
 
 
