@@ -212,9 +212,6 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
             "back to the queue unworked; lower WORKERS or CONCURRENT_CONSUMERS_PER_WORKER, or raise the pace"
         )
         yield "HOLD_LIMIT", message
-    for name in NOT_USED_YET:
-        if getattr(settings, name) != Settings.model_fields[name].get_default():
-            yield name.upper(), "has no effect yet"
     if settings.prefetch_count > 1:
         message = (
             f"the last of {settings.prefetch_count} messages that a consumer has taken waits for all others, and may "
@@ -227,9 +224,6 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
             "CONCURRENT_CONSUMERS_PER_WORKER): the other slots stay empty"
         )
         yield "VLLM_MAX_CONCURRENT", message
-
-
-NOT_USED_YET = ("http_port", "http_host", "dashboard_token")
 
 
 def sqlite_path(url: str) -> Path:

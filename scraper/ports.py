@@ -155,6 +155,10 @@ class Store(Protocol):
         """Rows by (status, reason)."""
         ...
 
+    async def oldest_submitted(self) -> datetime | None:
+        """When the oldest task that has no result yet was submitted, as far as `submitted` was told."""
+        ...
+
     async def time_spent(self, rows: int) -> dict[str, float]:
         """Seconds by phase of the newest `rows` results together."""
         ...

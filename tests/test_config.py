@@ -192,7 +192,3 @@ def test_each_preset_is_ready_to_uncomment(tmp_path, preset, limits):
     settings = load_settings(env)
     assert (settings.vllm_max_concurrent, settings.vllm_requests_per_minute) == limits
     assert list(surprises(settings)) == []
-
-
-def test_a_setting_that_does_nothing_yet_says_so():
-    assert list(surprises(Settings(http_port=9000))) == [("HTTP_PORT", "has no effect yet")]

@@ -18,7 +18,19 @@ from scraper.errors import Misconfigured, ScraperError
 from scraper.standard_output import occupy_closed_descriptors, standard_output
 
 EXIT_WRONG_USAGE: Final = 2
-COMMANDS: Final = ("run", "submit", "status", "export", "check", "schema", "throttle", "dead", "prune", "worker")
+COMMANDS: Final = (
+    "run",
+    "submit",
+    "status",
+    "export",
+    "check",
+    "schema",
+    "throttle",
+    "dead",
+    "prune",
+    "dashboard",
+    "worker",
+)
 """In the order in which a newcomer meets them."""
 
 

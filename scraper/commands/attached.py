@@ -54,7 +54,7 @@ class Attachment:
     async def picture(self) -> Picture:
         """As it is now."""
         picture = await host_picture(self._settings)
-        picture.queue_says(self._queue)
+        picture.queue_says(self._queue, at=time.time())
         self._in_hand = picture.total().in_hand
         return picture
 

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -107,9 +107,26 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
                 watch(settings, picture, stop, ending=ending, observe=observe),
             ):
                 stack.push_async_callback(ended, asyncio.create_task(watching))
+            if settings.http_port:
+                await stack.enter_async_context(_served(settings, picture, observe=observe))
             await supervisor.run(stop)
     total = picture.total()
     return not supervisor.refused, summary(total.outcomes, total.reasons)
+
+
+@asynccontextmanager
+async def _served(settings: Settings, picture: Picture, *, observe: Observe) -> AsyncIterator[None]:
+    """Metrics, health and the status page of this supervisor's workers."""
+    from scraper.commands.serving import HostSource, status_app
+    from scraper.observability.web.serving import serving_if_possible
+
+    async def own() -> Picture:
+        return picture
+
+    async with HostSource(settings, own, observe=observe) as source:
+        app = status_app(settings, source)
+        async with serving_if_possible(app, host=settings.http_host, port=settings.http_port, observe=observe):
+            yield
 
 
 def read_again(settings: Settings, supervisor: Supervisor, *, observe: Observe) -> Settings:
@@ -158,7 +175,7 @@ async def watch(
     try:
         await watch_queue(
             lambda: app.open_broker(settings, observe=observe),
-            tell=picture.queue_says,
+            tell=lambda queue: picture.queue_says(queue, at=time.time()),
             in_hand=lambda: picture.total().in_hand,
             seconds=QUEUE_SECONDS if ending is None else READING_SECONDS,
             over=lambda left: ending is not None and ending.over(left=left, now=clock()),

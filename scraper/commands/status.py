@@ -76,7 +76,9 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         spent = await store.time_spent(RESULTS_LOOKED_AT)
         tokens, calls = await store.tokens_spent(RESULTS_LOOKED_AT)
     picture = await host_picture(settings)
-    picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, depth.in_hand or picture.total().in_hand))
+    picture.queue_says(
+        Queue(depth.tasks + depth.parked, depth.waiting, depth.in_hand or picture.total().in_hand), at=time.time()
+    )
     view = picture.view(time.time())
     parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
     return {

@@ -40,6 +40,8 @@ class Picture:
     def __init__(self) -> None:
         self.history = History()
         self.queue: Queue | None = None
+        self._received = 0  # tasks, when the queue was last looked at
+        self._stalled_since: float | None = None  # tasks are ready and consumers idle, but nothing is received
         self._own = Tally()  # of what was heard as events
         self._ended = Tally()  # of workers that are gone
         self._workers: dict[int, Tally] = {}
@@ -73,7 +75,7 @@ class Picture:
         elif isinstance(event, LlmRequest):
             self._note_state(at)
         elif isinstance(event, QueueDepth):
-            self.queue_says(Queue(event.ready, event.waiting, event.in_hand))
+            self.queue_says(Queue(event.ready, event.waiting, event.in_hand), at=at)
         if (text := said(event)) is not None:
             self._events.append(Said(at, event.level, event.name, in_one_line(text)))
 
@@ -96,8 +98,16 @@ class Picture:
             self._note_circuit(status["circuit"]["state"], at)
             self._note_state(at)
 
-    def queue_says(self, queue: Queue | None) -> None:
+    def queue_says(self, queue: Queue | None, *, at: float) -> None:
+        """How many tasks are left; None: the broker does not say."""
         self.queue = queue
+        total = self.total()
+        received, self._received = self._received, total.counts["received"]
+        idle = queue is not None and queue.ready > 0 and total.in_hand < total.consumers
+        if not idle or total.counts["received"] != received:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = at
 
     # --- what there is to show ------------------------------------------------------------------------------------
 
@@ -109,6 +119,7 @@ class Picture:
         states = [self._own, *self._workers.values()]
         total.in_hand = len(self._following.in_hand) + sum(tally.in_hand for tally in self._workers.values())
         total.circuit = self._circuit()
+        total.consumers = sum(tally.consumers for tally in states)
         total.wrong = next((tally.wrong for tally in states if tally.wrong), "")
         total.away = {what: why for tally in states for what, why in tally.away.items()}
         total.limits = next((tally.limits for tally in states if tally.limits), None)
@@ -158,6 +169,7 @@ class Picture:
             throttle=throttle,
             queue=self.queue,
             workers=self._count(),
+            stalled_s=0.0 if self._stalled_since is None else max(0.0, now - self._stalled_since),
             in_hand=total.in_hand,
             outcomes=dict(total.outcomes),
             reasons=dict(total.reasons.most_common()),

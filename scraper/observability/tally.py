@@ -58,6 +58,7 @@ class Tally:
         self.wrong = ""  # a wrong setting, in words
         self.away: dict[str, str] = {}  # dependency → why it does not answer
         self.limits: tuple[int, float] | None = None  # max_concurrent and requests_per_minute of the settings
+        self.consumers = 0
 
     def add(self, event: Event) -> None:
         take = _TAKE.get(type(event))
@@ -98,7 +99,7 @@ class Tally:
             getattr(tally, name).update({str(key): _number(count) for key, count in fields[name].items()})
         for name in _HISTOGRAMS:
             setattr(tally, name, Histogram.of(fields[name]))
-        tally.in_hand = int(fields["in_hand"])
+        tally.in_hand, tally.consumers = int(fields["in_hand"]), int(fields["consumers"])
         tally.circuit, tally.wrong = _text(fields["circuit"]), _text(fields["wrong"])
         tally.away = {what: _text(why) for what, why in fields["away"].items()}
         limits = fields["limits"]
@@ -192,6 +193,7 @@ def _back(tally: Tally, event: Back) -> None:
 
 def _started(tally: Tally, event: WorkerStarted) -> None:
     tally.limits = event.max_concurrent, event.requests_per_minute
+    tally.consumers = event.consumers
 
 
 def _counting(name: str) -> Callable[[Tally, Any], None]:

@@ -61,6 +61,7 @@ class View:
     throttle: Throttle
     queue: Queue | None
     workers: int
+    stalled_s: float  # since when tasks are ready beside idle consumers without any being received
     in_hand: int
     outcomes: Mapping[str, int]
     reasons: Mapping[str, int]

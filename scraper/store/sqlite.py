@@ -18,6 +18,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -151,6 +152,13 @@ class SqliteStore:
             lambda database: database.execute("SELECT status, reason, n FROM results_counts WHERE n > 0").fetchall()
         )
         return {(status, ParkReason(reason) if reason else None): n for status, reason, n in rows}
+
+    async def oldest_submitted(self) -> datetime | None:
+        """When the oldest task that has no result yet was submitted, of those that `submitted` was told of."""
+        row = await self._thread.read(
+            lambda database: database.execute("SELECT min(submitted_at) FROM results_submitted").fetchone()
+        )
+        return None if row[0] is None else datetime.fromtimestamp(row[0] / 1e6, UTC)
 
     async def time_spent(self, rows: int) -> dict[str, float]:
         """Seconds by phase of the newest `rows` results together."""

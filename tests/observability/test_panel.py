@@ -23,7 +23,7 @@ def busy():
         task_id="u",
     )
     heard(CircuitOpened(1, 5, 60.0), WaitingFor("broker", "connection refused " * 20, 0.0), picture=picture, at=NOW + 3)
-    picture.queue_says(Queue(5, 2, 1))
+    picture.queue_says(Queue(5, 2, 1), at=NOW)
     return picture.view(NOW + 8)
 
 

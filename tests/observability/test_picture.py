@@ -81,7 +81,7 @@ def test_the_rate_of_the_last_minute_says_how_long_it_takes():
     picture = Picture()
     for second in range(0, 121, 10):
         picture.worker_says(0, tally(*[settled()] * second), at=NOW + second)
-    picture.queue_says(Queue(20, 7, 3))
+    picture.queue_says(Queue(20, 7, 3), at=NOW)
     view = picture.view(NOW + 120)
     assert view.finished_per_minute == 60.0
     assert view.seconds_left == 30.0
@@ -173,7 +173,7 @@ def test_a_hundred_thousand_events_cost_the_memory_of_a_thousand():
 
 def test_a_view_is_json_and_one_plain_line():
     picture = heard(STARTED, request(), answer(), settled(wait_rate=7.0, generate=3.0))
-    picture.queue_says(Queue(3, 0, 1))
+    picture.queue_says(Queue(3, 0, 1), at=NOW)
     view = picture.view(NOW)
     assert json.loads(view.to_json())["throttle"]["limit"] == 2
     assert plain_line(view).startswith(

@@ -323,3 +323,15 @@ async def test_answers_wait_for_a_store_that_is_away(path):
             other.execute("ROLLBACK")
         await store.save(done())
     assert query(path, "SELECT count(*) FROM results_answers") == [(1,)]
+
+
+async def test_the_oldest_task_without_a_result_is_known(path):
+    clock = Clock()
+    async with SqliteStore(path, clock_ns=clock) as store:
+        assert await store.oldest_submitted() is None
+        await store.submitted(["a"])
+        clock.moment += timedelta(seconds=60)
+        await store.submitted(["b"])
+        assert await store.oldest_submitted() == MOMENT
+        await store.save(done("a"))
+        assert await store.oldest_submitted() == MOMENT + timedelta(seconds=60)

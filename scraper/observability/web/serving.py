@@ -1,0 +1,82 @@
+"""Listens on HTTP_HOST and HTTP_PORT. A port that is taken costs a warning and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from scraper.events import Observe, SettingWarning
+from scraper.observability.web.app import StatusApp
+
+
+class CannotListen(OSError):
+    """The address cannot be used."""
+
+
+@asynccontextmanager
+async def serving_if_possible(app: StatusApp, *, host: str, port: int, observe: Observe) -> AsyncIterator[None]:
+    """Serve inside; where that is not possible, a warning says so and everything goes on."""
+    try:
+        listening = listen(host, port)
+    except CannotListen as error:
+        observe(SettingWarning("HTTP_PORT", f"{error}; nothing is served, everything else goes on"))
+        yield
+        return
+    async with serving(app, listening):
+        yield
+
+
+@asynccontextmanager
+async def serving(app: StatusApp, listening: socket.socket) -> AsyncIterator[None]:
+    """Serve inside; on leaving open streams are ended and connections closed."""
+    config = uvicorn.Config(
+        app.asgi,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=200,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield
+    finally:
+        app.closing.set()
+        server.should_exit = True
+        await running
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the supervisor's."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise CannotListen(f"HTTP_HOST={host} is no address of this host: {error.strerror}") from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+        listening.setblocking(False)  # noqa: FBT003 - its only argument
+    except OSError as error:
+        listening.close()
+        raise CannotListen(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+    return listening
