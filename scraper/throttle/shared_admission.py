@@ -515,7 +515,10 @@ class SharedAdmission:
         )
 
     def _tell_refusal(self, refusal: Refusal) -> None:
-        member, number = self._askings.pop(refusal.ticket)
+        asked = self._askings.pop(refusal.ticket, None)
+        if asked is None:
+            return  # it was refused as it asked, and has left before the turn that tells it
+        member, number = asked
         del member.waiting[number]
         self._answered.add(member.token)
         waited = refusal.waited

@@ -368,7 +368,10 @@ class SharedRateLimiter:
             self._send(finish)
         self._send(Ready())
         now = self._now()
-        for asking in self._asking.values():  # in the order of asking; those who know their place bring it
+        for asking in list(self._asking.values()):  # in the order of asking; those who know their place bring it
+            if asking.hold_until is not None and now > asking.hold_until:
+                self._refuse_here(asking, now)
+                continue
             self._book(asking, now, "server_pause")
             self._ask(asking, now)
 

@@ -41,7 +41,9 @@ class Account:
 class Referee:
     """Starts processes that share a throttle, does to them what happens to processes, and keeps the account."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, program="tests.throttle.sharer", endpoint=ENDPOINT):
+        self.program = program
+        self.endpoint = endpoint
         self.run_dir = folder / "run"
         self.path = folder / "log"
         self.log = Log(self.path)
@@ -50,7 +52,7 @@ class Referee:
 
     def start(self, **options):
         self._seed += 1
-        command = [sys.executable, "-m", "tests.throttle.sharer", "--log", self.path, "--run-dir", self.run_dir]
+        command = [sys.executable, "-m", self.program, "--log", self.path, "--run-dir", self.run_dir]
         for name, value in {"seed": self._seed, **options}.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
         process = subprocess.Popen(command)
@@ -80,7 +82,7 @@ class Referee:
 
     def host(self):
         """Which of the processes hosts the coordinator; 0 while none does."""
-        pid = holder_of(MeetingPlace.of(ENDPOINT, self.run_dir).lock)
+        pid = holder_of(MeetingPlace.of(self.endpoint, self.run_dir).lock)
         return pid if pid in self.processes else 0
 
     def wait_for(self, what, *, since=0):
@@ -116,8 +118,8 @@ class Referee:
 
 
 @contextmanager
-def referee(folder):
-    one = Referee(folder)
+def referee(folder, **options):
+    one = Referee(folder, **options)
     try:
         yield one
     finally:

@@ -2,13 +2,18 @@
 
 import asyncio
 import itertools
+from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
+from scraper.errors import ModelFailed
+from scraper.llm_client import LLMClient
 from scraper.throttle.circuit_breaker import CircuitBreaker, CircuitOpen, CircuitState
 from scraper.throttle.nanoseconds import SECOND
 from scraper.throttle.rate_limiter import RateLimiter
 from scraper.throttle.verdict import Effect, Ending, Verdict
+from tests.scripted_server import ScriptedServer, hang, refusal, reset, streamed
 
 pytestmark = pytest.mark.virtual_time
 
@@ -218,3 +223,69 @@ async def test_the_distance_is_kept_however_breaker_slot_and_pace_come_free():
     await asyncio.gather(*(use(limiter, seconds=9.7, seen=seen) for _ in range(20)))
     starts = [start for start, _ in seen]
     assert min(later - earlier for earlier, later in itertools.pairwise(starts)) >= 3 - 1e-9
+
+
+async def test_a_heavy_caller_does_not_starve_behind_light_ones():
+    """aiolimiter: whoever asks for more waits as long as others come who ask for less; an attempt is one start, whatever it asks."""
+    order, limiter = [], RateLimiter(max_concurrent=2, requests_per_minute=60)
+
+    async def caller(name, seconds):
+        async with limiter.admit(attempt_seconds=seconds):
+            order.append(name)
+            await asyncio.sleep(seconds)
+
+    tasks = [asyncio.create_task(caller("light", 0.1)), asyncio.create_task(caller("heavy", 100))]
+    for _ in range(10):
+        await asyncio.sleep(0.01)
+        tasks.append(asyncio.create_task(caller("light", 0.1)))
+    await asyncio.gather(*tasks)
+    assert order.index("heavy") == 1
+
+
+@asynccontextmanager
+async def asked(*script, **client):
+    """A client of a server that plays `script`."""
+    limiter = fast()
+    async with (
+        ScriptedServer(*script) as server,
+        LLMClient(server.base_url, model="m", rate_limiter=limiter, random=lambda: 0.5, **client) as llm,
+    ):
+        yield server, limiter, partial(llm.chat, [{"role": "user", "content": "?"}], max_tokens=5)
+
+
+async def test_the_permit_is_kept_until_the_body_has_ended():
+    """smg#2240: released at the headers, a streamed answer is in flight without being counted."""
+    async with asked(streamed("a", "b", first=1, between=10)) as (_, limiter, chat):
+        asking = asyncio.create_task(chat())
+        await asyncio.sleep(5)  # headers and first token are there
+        assert limiter.in_flight == 1
+        await asking
+        assert limiter.in_flight == 0
+
+
+async def test_retry_after_is_obeyed():
+    """LiteLLM#7669: ignored, the next request comes after the backoff."""
+    async with asked(refusal(429, headers=[("retry-after", "30")])) as (server, _, chat):
+        await chat()
+        assert 30 <= server.times[1] - server.times[0] <= 33.1
+
+
+async def test_a_retry_loop_lets_a_cancellation_through():
+    """tenacity#529: taken for one more failure, it is tried again."""
+    async with asked(refusal(500), hang) as (server, limiter, chat):
+        for seconds in (0.5, 5):  # while it sleeps before a retry, and while the retry is under way
+            asking = asyncio.create_task(chat())
+            await asyncio.sleep(seconds)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert asking.cancelled()
+        assert limiter.in_flight == limiter.waiting == 0
+        assert len(server.chats) == 2
+
+
+async def test_retries_do_not_multiply_over_layers():
+    """An HTTP client that retries inside a client that retries: (1 + 2) × (1 + 5) requests for one call."""
+    async with asked(*[reset] * 30, max_retries=2) as (server, _, chat):
+        with pytest.raises(ModelFailed):
+            await chat()
+        assert len(server.chats) == 3
