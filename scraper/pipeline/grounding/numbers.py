@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final
 
 from scraper.pipeline.grounding import currencies
+from scraper.pipeline.grounding.readings import NO_MOMENT, SPELLED, canonical, in_several_pieces, read, usual_forms
 
 MAX_PLACES: Final = 64  # of one number that are remembered; a page that repeats it more often says nothing new
 MAX_TOKENS: Final = 50_000  # 0.1 s; real pages have a thousand
-MAX_DIGITS: Final = 40
 LABEL_REACH: Final = 80  # characters from a number to the word that says what it is, in a long line
 SHORT_LINE: Final = 200
 
@@ -57,7 +57,7 @@ class Numbers:
 
     def _everywhere(self, wanted: str) -> Iterator[tuple[int, int]]:
         """Where the number stands: first in the forms that most pages use, so that most need no index."""
-        for written in _usual_forms(wanted):
+        for written in usual_forms(wanted):
             at = self._text.find(written)
             for _ in range(MAX_PLACES):
                 if at < 0:
@@ -88,7 +88,7 @@ class Numbers:
         if demand.money:
             if currencies.before(text, begin) or currencies.after(text, end):
                 return True
-            if not text[begin:end].isdecimal() and _NO_MOMENT.isdisjoint(text[begin:end]):
+            if not text[begin:end].isdecimal() and NO_MOMENT.isdisjoint(text[begin:end]):
                 return True  # 20.00, or 1 299
         if demand.money:
             before = text[max(0, begin - 30) : begin].rpartition("\n")[2]
@@ -124,26 +124,12 @@ class Numbers:
                 raw = match[0]
                 meanings = known.get(raw)
                 if meanings is None:
-                    meanings = known[raw] = _read(raw)
+                    meanings = known[raw] = read(raw)
                 for meaning in meanings:
                     _add(found, meaning, begin, end)
-        for number, begin, end in islice(_in_several_pieces(text), MAX_TOKENS):
+        for number, begin, end in islice(in_several_pieces(text), MAX_TOKENS):
             _add(found, number, begin, end)
         return found
-
-
-def _usual_forms(number: str) -> tuple[str, ...]:
-    """How a canonical number is most often written. Those with separators first, which need no further support."""
-    whole, point, fraction = number.partition(".")
-    if point:
-        cents = fraction.ljust(2, "0")
-        forms = tuple(dict.fromkeys(f"{whole}{mark}{each}" for mark in ".," for each in (cents, fraction)))
-    else:
-        forms = (f"{whole}.00", f"{whole},00", whole)
-    if len(whole) < 4 or len(whole) > 6:
-        return forms
-    grouped = f"{whole[:-3]}{{}}{whole[-3:]}"
-    return tuple(grouped.format(mark) + form[len(whole) :] for form in forms for mark in ",. ") + forms
 
 
 def _is_whole(text: str, begin: int, end: int) -> bool:
@@ -153,90 +139,6 @@ def _is_whole(text: str, begin: int, end: int) -> bool:
         return False
     return not (before[-1:] in _JOINING and before[:1].isdigit()) and not (
         after[:1] in _JOINING and after[1:].isdigit()
-    )
-
-
-def _read(token: str) -> tuple[str, ...]:
-    """What the digits and separators of a page mean. Of a date only its year is a number, of a time of day nothing."""
-    if _NO_MOMENT.isdisjoint(token) and token.count(".") != 2:
-        return readings(token)
-    if _MOMENT.fullmatch(token):
-        return tuple(_YEAR.findall(token))
-    return tuple(number for part in _RANGE.split(token) for number in readings(part))
-
-
-def _in_several_pieces(text: str) -> Iterator[tuple[str, int, int]]:
-    """1 299 with a space, prices whose cents stand apart, 1½, and 1.2 million."""
-    for match in _SPACED.finditer(text):
-        for meaning in readings(match[0].replace(" ", "'")):
-            yield meaning, *match.span()
-    for match in _SPLIT_PRICE.finditer(text):
-        if currencies.before(text, match.start()) or currencies.after(text, match.end()):
-            for whole in readings(match[1]):
-                yield canonical(f"{whole}.{match[2]}") or "", *match.span()
-    for match in _SCALED.finditer(text):
-        for meaning in readings(match[1]):
-            yield canonical(Decimal(meaning) * _SCALES[match[2]]) or "", *match.span()
-    if "⁄" in text or "/" in text:
-        for match in _FRACTION.finditer(text):
-            before = _WHOLE.search(text, max(0, match.start() - 4), match.start())
-            amount = int(before[1] if before else 0) + Decimal(match[1]) / Decimal(match[2])
-            yield canonical(amount) or "", *match.span()
-
-
-def canonical(number: float | str | Decimal) -> str | None:
-    """One way to write each number: no exponent, no zeros that say nothing. None for what is no number."""
-    try:
-        value = number if isinstance(number, Decimal) else Decimal(str(number))
-    except InvalidOperation:
-        return None
-    if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
-        return None
-    text = f"{value:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text
-
-
-def readings(raw: str) -> tuple[str, ...]:
-    """Every number that the digits and separators `raw` may mean, canonical."""
-    if not 0 < len(raw) <= MAX_DIGITS:
-        return ()
-    if not raw.isascii():
-        raw = "".join(str(int(each)) if each.isdecimal() else each for each in raw)
-    if raw.isdigit():
-        return (raw,) if raw[0] != "0" or raw == "0" else ()  # 007 is a code, 05 part of a date
-    groups = _SEPARATOR.split(raw)
-    separators = _SEPARATOR.findall(raw)
-    return tuple(dict.fromkeys(number for number in map(canonical, _meanings(groups, separators)) if number))
-
-
-def _meanings(groups: list[str], separators: list[str]) -> Iterator[str]:
-    whole, last = groups[:-1], groups[-1]
-    if separators[-1] == "^":
-        if len(last) <= 2 and _groups_thousands(whole, separators[:-1]):
-            yield f"{''.join(whole)}.{last}"
-        return
-    if _groups_thousands(groups, separators):
-        yield "".join(groups)
-    if separators[-1] in _DECIMAL and separators[-1] not in separators[:-1]:
-        if _groups_thousands(whole, separators[:-1]):
-            yield f"{''.join(whole)}.{last}"
-    elif separators[-1] == "," and not _groups_thousands(groups, separators):
-        yield from groups  # a list without spaces: 36,37,38
-
-
-def _groups_thousands(groups: list[str], separators: list[str]) -> bool:
-    """Whether the separators only make digits readable: 1.299.000, 1'299, or 12,34,567 as in India."""
-    if not separators:
-        return True
-    first, *middle, last = groups
-    if len(set(separators)) > 1 or separators[0] == "^" or not 1 <= len(first) <= 3 or first[0] == "0":
-        return False
-    if len(last) != 3:
-        return False
-    return all(len(each) == 3 for each in middle) or (
-        separators[0] == "," and len(first) <= 2 and all(len(each) == 2 for each in middle)
     )
 
 
@@ -299,38 +201,10 @@ def _add(found: dict[str, list[tuple[int, int]]], number: str, begin: int, end: 
         places.append((begin, end))
 
 
-_DECIMAL: Final = ".,·٫"
-_SEPARATOR: Final = re.compile(r"[.,·٫٬'’^]")
 # each begins with a set of characters, which `re` looks for fast, and looks back from there
 _TOKEN: Final = re.compile(r"\d\d*(?:[.,·٫٬'’^:/-]\d+)*")
 _JOINING: Final = frozenset(" .,·٫٬'’^:/-")
-_NO_MOMENT: Final = frozenset(":/-")
-_MOMENT: Final = re.compile(
-    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{1,2}:\d{2}(?::\d{2})?"
-)
-_RANGE: Final = re.compile(r"[:/-]")
-_YEAR: Final = re.compile(r"\d{4}")
-_SPELLED: Final = r"a-z\u00c0-\u058f"  # letters of scripts with words: 約30 and 30円 are numbers, B07 is none
-_WORDY: Final = rf"{_SPELLED}\d_"
-_SPACED: Final = re.compile(rf"[1-9](?<![{_WORDY}.,].)\d{{0,2}}(?: \d{{3}}){{1,4}}(?:[.,^]\d{{1,2}})?(?![\d^])")
-_SPLIT_PRICE: Final = re.compile(
-    rf"(\d(?<![{_WORDY}.,^].)(?:\d{{0,5}}|\d{{0,2}}(?:[.,]\d{{3}})+))(?: | [.,] ?|[.,] )(\d\d)(?![\d.,])"
-)
-_FRACTION: Final = re.compile(r"([1-9])(?<![\d/.,].)[⁄/]([2-9])(?![\d/])")
-_WHOLE: Final = re.compile(r"(?<![\d.,])(\d{1,3}) $")
 _PERCENT: Final = re.compile(r"\s?[%٪]|\s?percent|\s?prozent")
 _LETTERS: Final = re.compile(r"[^\W\d_]")
-_LETTERS_BEFORE: Final = re.compile(rf"[{_SPELLED}]+$")
-_LETTERS_AND_DIGIT: Final = re.compile(rf"([{_SPELLED}]+)\d")
-_SCALES: Final = {
-    **dict.fromkeys(("k", "tsd", "thousand", "тыс", "千", "천", "mil"), 1_000),
-    **dict.fromkeys(("万", "萬", "만"), 10_000),
-    **dict.fromkeys(("lakh", "lakhs", "lac"), 100_000),
-    **dict.fromkeys(("m", "mio", "mn", "mln", "million", "millions", "millionen", "millones", "milhões", "млн"), 10**6),
-    **dict.fromkeys(("crore", "crores", "cr"), 10**7),
-    **dict.fromkeys(("亿", "億", "억"), 10**8),
-    **dict.fromkeys(("bn", "billion", "billions", "mrd", "milliarden", "milliards", "млрд"), 10**9),
-}
-_SCALED: Final = re.compile(
-    rf"(\d(?<![{_WORDY}.,].)[\d.,]{{0,12}}) ?({'|'.join(sorted(_SCALES, key=len, reverse=True))})(?![{_SPELLED}])"
-)
+_LETTERS_BEFORE: Final = re.compile(rf"[{SPELLED}]+$")
+_LETTERS_AND_DIGIT: Final = re.compile(rf"([{SPELLED}]+)\d")

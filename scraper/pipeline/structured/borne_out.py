@@ -18,7 +18,8 @@ from typing import Final
 from scraper.models import Document, Json
 from scraper.pipeline.grounding import PageIndex
 from scraper.pipeline.grounding import field as grounding_field
-from scraper.pipeline.grounding.numbers import canonical, needs_support
+from scraper.pipeline.grounding.numbers import needs_support
+from scraper.pipeline.grounding.readings import canonical
 from scraper.pipeline.structured.names import PageNames
 from scraper.pipeline.structured.read import names_of
 from scraper.pipeline.structured.sayings import Saying

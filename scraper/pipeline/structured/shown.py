@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from scraper.pipeline.grounding import currencies
-from scraper.pipeline.grounding.numbers import readings
+from scraper.pipeline.grounding.readings import readings
 from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS
 
 REACH: Final = 120  # characters from a former price to the present one

@@ -148,6 +148,12 @@ def test_a_price_that_does_not_stand_there_is_not_found(text, value):
         ("Nur noch 3 im Lager", "stock", 3),
         ("Anno: 1987", "year", 1987),
         ("Stand 05.03.2024", "year", 2024),
+        ("Total: 1 h 30 min", "total_minutes", 90),
+        ("Zubereitung: 2 Stunden", "cook_time_minutes", 120),
+        ("Duração: 1 hora e 15 minutos", "total_minutes", 75),
+        ("所要時間 1時間30分", "minutes", 90),
+        ("Ready in 45 minutes", "duration", "PT45M"),
+        ("Ready in 1 hour 30 minutes", "total_time", "PT1H30M"),
     ],
 )
 def test_other_numbers_are_found_beside_what_speaks_for_them(text, name, value):
