@@ -12,7 +12,9 @@ from scraper.pipeline.grounding import currencies
 from scraper.pipeline.grounding.readings import readings
 from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS
 
-REACH: Final = 120  # characters from a former price to the present one
+REACH: Final = 60  # characters from a former price to the present one
+LEAST_REDUCED: Final = Decimal("0.3")  # less is a price for shipping, or a month, or a piece
+MOST_REDUCED: Final = Decimal("0.97")
 NEAR: Final = 12  # characters that a currency and the space before it take
 MAX_PLACES: Final = 40  # looked at for one way to write a number
 _MONTHS: Final = (
@@ -113,15 +115,21 @@ def _is_whole(text: str, begin: int, end: int) -> bool:
 
 
 def _is_former(text: str, number: Decimal, begin: int, end: int) -> bool:
+    """Whether it is struck out, or what is to be paid stands right behind it: 219.99 -50% 110.00, or 12,50 € 9,90 €."""
     line_begin = text.rfind("\n", 0, begin) + 1
     if text.count("~~", line_begin, begin) % 2:
         return True
-    reduced = _REDUCED.match(text, end, end + 20)
-    if reduced is None:
-        return False
-    expected = number * (100 - int(reduced[1])) / 100
-    near = _NUMBER.findall(text, end, end + REACH)
-    return any(abs(Decimal(each) - expected) <= expected / 50 for written in near for each in readings(written))
+    if (reduced := _REDUCED.match(text, end, end + 20)) is not None:
+        expected = number * (100 - int(reduced[1])) / 100
+        near = _NUMBER.findall(text, end, end + 2 * REACH)
+        if any(abs(Decimal(each) - expected) <= expected / 50 for written in near for each in readings(written)):
+            return True
+    return any(
+        LEAST_REDUCED * number <= Decimal(each) <= MOST_REDUCED * number
+        for behind in _NUMBER.finditer(text, end, end + REACH)
+        for each in readings(behind[0])
+        if _has_currency(text, *behind.span())
+    )
 
 
 def _ways_to_write(number: Decimal) -> Iterator[str]:

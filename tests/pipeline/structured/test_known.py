@@ -142,6 +142,7 @@ def test_a_number_is_taken_only_where_its_separators_are_clear(written, shown, m
         TEXT.replace("12,50", "112,50") + ld(PRODUCT),
         TEXT.replace("12,50 €", "<del>12,50 €</del> 9,90 €") + ld(PRODUCT),
         TEXT.replace("12,50 €", "12,50 € -20% 10,00 €") + ld(PRODUCT),
+        TEXT.replace("12,50 €", "<i>12,50 €</i> <b>9,90 €</b>") + ld(PRODUCT),
         TEXT + ld(PRODUCT) + '<meta property="product:price:amount" content="13.50">',
         TEXT + ld(PRODUCT | {"offers": [OFFER, OFFER | {"price": "13.50"}]}) + "13,50 €",
         TEXT + ld(PRODUCT | {"offers": {"@type": "AggregateOffer", "lowPrice": "12.50", "highPrice": "20"}}),
@@ -155,6 +156,7 @@ def test_a_number_is_taken_only_where_its_separators_are_clear(written, shown, m
         "within another",
         "struck out",
         "before a reduction",
+        "before a lower price",
         "two sources",
         "two offers",
         "a range",
@@ -164,6 +166,13 @@ def test_a_number_is_taken_only_where_its_separators_are_clear(written, shown, m
 )
 def test_a_price_that_is_not_certain_is_left_to_the_model(html):
     assert price(html) is None
+
+
+@pytest.mark.parametrize(
+    "beside", ["0,99 € shipping", "3 payments of 4,17", "20% off 50,00 €", "1,25 €/100 g", "size 12"]
+)
+def test_other_numbers_beside_a_price_do_not_make_it_a_former_one(beside):
+    assert price(TEXT.replace("12,50 €", f"12,50 € {beside}") + ld(PRODUCT)) == 12.5
 
 
 def test_of_several_offers_the_price_that_is_shown_is_meant():
