@@ -45,7 +45,7 @@ def clean(
     if root is None:
         return Document("")
     writer = _Writer(_base_url(tree, base_url) if keep_links else None)
-    structured = read_structured(tree, html, url=base_url, sources=data_from) if data_from else ()
+    structured = read_structured(tree, url=base_url, sources=data_from) if data_from else ()
     title = _take_title(tree, writer)
     head = [writer.visible(line) for line in header(tree, title=title)]
     for kind, count in remove_hidden(tree).items():

@@ -50,7 +50,9 @@ class Page:
         return self.text.lower()
 
     def may_show(self, text: str, kind: Kind) -> bool:
-        """False where not even the first word of a name stands on the page."""
+        """False where not even the first word of a name, or the year of a date, stands on the page."""
+        if kind == "date":
+            return text[:4] in self.text
         first = _WORD.search(text)
         return kind not in {"text", "prose"} or first is None or first[0].lower() in self.lower
 

@@ -16,11 +16,14 @@ REACH: Final = 60  # characters from a former price to the present one
 LEAST_REDUCED: Final = Decimal("0.3")  # less is a price for shipping, or a month, or a piece
 MOST_REDUCED: Final = Decimal("0.97")
 NEAR: Final = 12  # characters that a currency and the space before it take
+DATE_REACH: Final = 20  # characters from a year to its day and month
 MAX_PLACES: Final = 40  # looked at for one way to write a number
 _MONTHS: Final = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
 )  # fmt: skip
+_PART: Final = re.compile(r"[^\W\d_]+|\d+")
+_ORDINALS: Final = frozenset({"st", "nd", "rd", "th", "of"})
 _SPACES: Final = " \u00a0\u202f"
 _DIGIT_BEFORE: Final = re.compile(r"\d[\s.,~|*-]{0,3}$")
 _DIGIT_AFTER: Final = re.compile(r"[\s:~|*]{0,3}\d")
@@ -73,16 +76,33 @@ def words_in(text: str, words: str) -> str | None:
 
 
 def day_in(text: str, day: date) -> str | None:
-    """Evidence that `day` stands in `text` in one of the commonest ways; others take an index to be found."""
-    month, number, year = _MONTHS[day.month - 1], day.day, day.year
-    for name in (month, month[:3]):
-        for written in (f"{name} {number}, {year}", f"{number} {name} {year}", f"{name} {number:02}, {year}"):
-            if found := words_in(text, written):
-                return found
-    for written in (day.isoformat(), f"{number:02}.{day.month:02}.{year}", f"{number:02}/{day.month:02}/{year}"):
-        if found := words_in(text, written):
-            return found
+    """Evidence that `day` stands in `text` with its year, in figures or with an English month: others take an index."""
+    end = 0
+    for _ in range(MAX_PLACES):
+        begin = text.find(str(day.year), end)
+        if begin < 0:
+            return None
+        end = begin + 4
+        before = [
+            each for each in _PART.findall(text, max(0, begin - DATE_REACH), begin) if each.lower() not in _ORDINALS
+        ]
+        after = _PART.findall(text, end, end + DATE_REACH)
+        if _is_day(before[-2:], day) or _is_day(after[:2], day):
+            return _around(text, begin, end)
     return None
+
+
+def _is_day(parts: list[str], day: date) -> bool:
+    """Whether two neighbours of a year are the day and the month, in either order."""
+    if len(parts) < 2:
+        return False
+    numbers = [int(each) if each.isdecimal() else 0 for each in parts]
+    months = [number == day.month or _is_month(part, day.month) for number, part in zip(numbers, parts, strict=True)]
+    return (numbers[0] == day.day and months[1]) or (numbers[1] == day.day and months[0])
+
+
+def _is_month(part: str, month: int) -> bool:
+    return len(part) >= 3 and _MONTHS[month - 1].startswith(part.lower())
 
 
 def _around(text: str, begin: int, end: int) -> str:

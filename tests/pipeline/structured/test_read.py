@@ -226,5 +226,5 @@ def test_no_page_makes_it_raise_and_the_result_is_json(html):
 def test_the_tree_is_left_as_it_was():
     tree = LexborHTMLParser(MICRODATA)
     before = tree.html
-    read_structured(tree, MICRODATA, url=None, sources=SOURCES)
+    read_structured(tree, url=None, sources=SOURCES)
     assert tree.html == before
