@@ -1,12 +1,12 @@
 """What of a page is shown to a model whose context it does not fit: as much as fits, the least needed dropped first.
 
-| rung     | what is shown                                                                          |
-|----------|----------------------------------------------------------------------------------------|
-| whole    | all of it                                                                              |
-| frame    | all but the frame: navigation, header, footer, sidebars, runs of links                  |
+| rung     | what is shown                                                                            |
+|----------|------------------------------------------------------------------------------------------|
+| whole    | all of it                                                                                |
+| frame    | all but the frame: navigation, header, footer, sidebars, runs of links                   |
 | main     | what the page calls its main part, else where its text is densest; and its first heading |
-| passages | the lines that the schema asks for, with what stands around them, in the page's order     |
-| ends     | the beginning and a little of the end: for text without lines to choose from              |
+| passages | the lines that the schema asks for, with what stands around them, in the page's order    |
+| ends     | the beginning and a little of the end: for text without lines to choose from             |
 
 The facts of the page's head stay on every rung. Pure; nothing is parsed again, lines were told apart while cleaning.
 """
@@ -33,6 +33,8 @@ MENU_LINES: Final = 4  # links in a row that are a menu, and not a few links in 
 LEAD_CHARS: Final = 2000  # under the first heading: what a page is about stands there, also outside its main part
 RELEVANT_LINES: Final = 60  # beside the main part, wherever they stand: prices do stand elsewhere
 LABEL_CHARS: Final = 200
+HEADING_LINES: Final = 6  # before and behind the first heading, unless they are long
+HEADING_CHARS: Final = 1500
 NEAR_LINES: Final = 60  # behind the first heading
 HEAD_SHARE: Final = 0.3  # of the room for passages; the next is of what is left then, and so on
 LEAD_SHARE: Final = 0.3
@@ -140,10 +142,18 @@ class Ladder:
 
     def _outside_frame(self) -> list[int]:
         everything = range(len(self._lines))
-        frame = {at for at in everything if self._parts[at] & FRAME} | self._menus()
+        frame = ({at for at in everything if self._parts[at] & FRAME} | self._menus()) - self._around_heading()
         outside = [at for at in everything if at not in frame]
         left = self._chars(at for at in outside if not self._parts[at] & HEAD)
         return outside if left >= LEAST_LEFT else list(everything)
+
+    def _around_heading(self) -> set[int]:
+        """What stands next to the first heading is about the page, however it is marked: categories, author, date."""
+        heading = self._first_heading
+        if not self._lines[heading].startswith("# "):
+            return set()
+        lines = range(max(0, heading - HEADING_LINES), min(len(self._lines), heading + HEADING_LINES))
+        return set(lines) if self._chars(lines) <= HEADING_CHARS else set()
 
     def _menus(self) -> set[int]:
         """Many lines of only links in a row; not in the main part, and not where a list of things is asked for."""
@@ -201,6 +211,10 @@ class Ladder:
 
     def _relevant(self) -> Iterator[int]:
         """Lines that may hold what is sought, the likeliest first, each with its neighbours."""
+        return (near for at in self._likeliest for near in self._around(at))
+
+    @cached_property
+    def _likeliest(self) -> list[int]:
         found = scores(self._lines, self._sought)
         for at, parts in enumerate(self._parts):
             if found[at] > 0:
@@ -208,8 +222,7 @@ class Ladder:
                 found[at] -= 1.0 if parts & LINKS else 0.0
                 if 0 <= at - self._first_heading < NEAR_LINES:
                     found[at] += 3.0 * (1 - (at - self._first_heading) / NEAR_LINES)
-        likeliest = sorted((at for at in range(len(found)) if found[at] > 0), key=lambda at: (-found[at], at))
-        return (near for at in likeliest for near in self._around(at))
+        return sorted((at for at in range(len(found)) if found[at] > 0), key=lambda at: (-found[at], at))
 
     def _around(self, at: int) -> tuple[int, ...]:
         """A line and its short neighbours: a label stands above its value or below."""

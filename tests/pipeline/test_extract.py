@@ -325,6 +325,13 @@ async def test_a_long_page_loses_its_frame_also_where_it_fits(trace):
     assert trace.cut["step"] == "frame"
 
 
+async def test_a_page_so_large_that_its_lines_are_told_apart_in_a_thread_comes_out_the_same(trace):
+    model = ScriptedModel(GOOD, context=3000)
+    await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 8000))
+    assert "12 EUR" in model.asked[0][1]["content"]
+    assert trace.cut["step"] == "passages"
+
+
 async def test_rungs_that_clearly_do_not_fit_are_not_counted(trace):
     model = ScriptedModel(GOOD, context=1600)
     await extract_page(model, trace, FRAMED.format("<p>One more paragraph about it.</p>" * 600))
