@@ -5,7 +5,6 @@ Lines stay lines, so that what was found can be shown as it stands on the page.
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from bisect import bisect_left
@@ -21,8 +20,8 @@ SHORT_LINE_WORDS: Final = 5  # a line of fewer is a label, a logo or a link, and
 
 def normal(text: str) -> str:
     """Compatibility forms and case folded, entities read. Lines keep their number, raised digits their mark: 12^99."""
-    if "&" in text:
-        text = _ENTITY.sub(lambda match: html.unescape(match[0]).replace("\n", " "), text)
+    if "&" in text and _ENTITY.search(text):
+        text = _ENTITY.sub(_unescaped, text)
     if text.isascii():
         return text.lower()
     if any(each in text for each in _RAISED_DIGITS):
@@ -30,6 +29,12 @@ def normal(text: str) -> str:
     if any(each in text for each in _VULGAR_FRACTIONS):
         text = _MIXED.sub(" ", text)
     return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    from html import unescape  # noqa: PLC0415 rare, and its table of entities is large
+
+    return unescape(match[0]).replace("\n", " ")
 
 
 def normal_value(value: str) -> str:
@@ -158,7 +163,7 @@ def _joined(left: str, right: str) -> bool:
     """Whether two neighbouring characters belong to one word."""
     if not (left.isalnum() and right.isalnum()):
         return False
-    return (left.isascii() and right.isascii()) or not (_UNSPACED.match(left) or _UNSPACED.match(right))
+    return (left.isascii() and right.isascii()) or not (_is_unspaced(left) or _is_unspaced(right))
 
 
 def _offset(line: str, wanted: str) -> int:
@@ -172,7 +177,12 @@ def _offset(line: str, wanted: str) -> int:
 
 def _unspaced(wanted: str) -> bool:
     """Whether the words are of a script that puts no spaces between them: then a value may begin and end anywhere."""
-    return not wanted.isascii() and _UNSPACED.search(wanted) is not None
+    return not wanted.isascii() and any(map(_is_unspaced, wanted))
+
+
+def _is_unspaced(letter: str) -> bool:
+    """Whether it is of a script like Thai, Burmese, Khmer, Japanese, Chinese or Korean."""
+    return letter >= "\u0e00" and any(first <= letter <= last for first, last in _UNSPACED)
 
 
 _TRIES: Final = 50  # a value that stands fifty times inside of other words may also be looked up by words
@@ -182,4 +192,11 @@ _RAISED: Final = re.compile(rf"(?<=[0-9])(?=[{_RAISED_DIGITS}])")
 _VULGAR_FRACTIONS: Final = "½¼¾⅓⅔⅛"
 _MIXED: Final = re.compile(rf"(?<=[0-9])(?=[{_VULGAR_FRACTIONS}])")
 _NO_WORD: Final = re.compile(r"[^\w\n]+")
-_UNSPACED: Final = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_UNSPACED: Final = (
+    ("\u0e00", "\u0eff"),
+    ("\u1000", "\u109f"),
+    ("\u1780", "\u17ff"),
+    ("\u3040", "\u30ff"),
+    ("\u3400", "\u9fff"),
+    ("\uac00", "\ud7af"),
+)
