@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,7 +26,6 @@ from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured, ScraperError
 from scraper.event_loop import run
 from scraper.llm_client import LLMClient
-from scraper.throttle import operations
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.run_dir import MeetingPlace, try_out
 from scraper.throttle.shared_limiter import SharedRateLimiter
@@ -35,7 +33,7 @@ from throttle_check import judge, plan, report
 from throttle_check.caller import QUESTION, Record
 from throttle_check.judge import Row
 from throttle_check.plan import Limits
-from throttle_check.trial import Callers, Measured, Server, simulated_server, until
+from throttle_check.trial import Callers, fail_and_recover, simulated_server
 
 REAL_REQUESTS = 5
 REAL_SECONDS = 12.0
@@ -118,35 +116,13 @@ def _sections(
         yield "limits, simulated server", [judge.slots(limits, crowded), *judge.pace(limits, paced)]
         with console.status("circuit breaker: the server fails, and is well again"):
             trial = plan.breaker(limits, real_time=real_time)
-            failing = callers.call(server, trial, meanwhile=partial(_fail_and_recover, server))
+            failing = callers.call(server, trial, meanwhile=partial(fail_and_recover, server))
         yield "circuit breaker, simulated server", judge.breaker(limits, failing)
         with console.status("backoff: a call that always fails"):
             server.order(faults="500=on")
             retried = callers.call(server, plan.backoff(limits, real_time=real_time), processes=1)
             server.order(clear=True)
         yield "backoff, simulated server", judge.backoff(limits, retried)
-
-
-def _fail_and_recover(server: Server, measured: Measured, run_dir: Path) -> None:
-    """Well, then failing until a second opening, then well until the circuit is closed."""
-    timeout = measured.trial.limits.timeout
-
-    def generation() -> int:
-        try:
-            status = run(operations.show(server.base_url, run_dir))
-        except ScraperError:
-            return 0
-        return int(status["circuit"]["failures"]) if status["circuit"]["state"] == "open" else 0
-
-    until("a first answer", lambda: server.saw()["by_status"].get("200", 0) > 0, within=10)
-    server.order(faults="500=on")
-    threshold = measured.trial.limits.threshold
-    until("an open circuit", lambda: generation() >= threshold, within=threshold * measured.trial.limits.interval)
-    until("a failed probe", lambda: generation() > threshold, within=timeout)
-    server.order(clear=True)
-    measured.mended_at = time.monotonic()
-    answered = server.saw()["by_status"].get("200", 0)
-    until("an answer again", lambda: server.saw()["by_status"].get("200", 0) > answered + 1, within=2 * timeout)
 
 
 def _real(settings: Settings, limits: Limits, console: Console) -> list[Row] | None:

@@ -21,6 +21,9 @@ from typing import Any, Self
 
 import httpx
 
+from scraper.errors import ScraperError
+from scraper.event_loop import run
+from scraper.throttle import operations
 from throttle_check.caller import STOP, Job, Record, call_as_told
 from throttle_check.plan import Trial
 
@@ -73,6 +76,9 @@ class Server:
         answer = httpx.get(f"{self.root_url}/_stats?last=100000", timeout=10, trust_env=False)
         seen: dict[str, Any] = answer.raise_for_status().json()
         return seen
+
+    def answered(self) -> int:
+        return int(self.saw()["by_status"].get("200", 0))
 
 
 @contextmanager
@@ -153,6 +159,28 @@ class Callers:
         folder = tempfile.TemporaryDirectory(prefix="throttle-")
         self._folders.append(folder)
         return Path(folder.name)
+
+
+def fail_and_recover(server: Server, measured: Measured, run_dir: Path) -> None:
+    """The server is well, then fails until the circuit has opened twice, then is well until it is closed."""
+    limits = measured.trial.limits
+
+    def failures() -> int:
+        """In a row; 0 while the circuit is not open."""
+        try:
+            circuit = run(operations.show(server.base_url, run_dir))["circuit"]
+        except ScraperError:
+            return 0
+        return int(circuit["failures"]) if circuit["state"] == "open" else 0
+
+    until("a first answer", lambda: server.answered() > 0, within=10)
+    server.order(faults="500=on")
+    until("an open circuit", lambda: failures() >= limits.threshold, within=limits.threshold * limits.interval)
+    until("a failed probe", lambda: failures() > limits.threshold, within=limits.timeout)
+    server.order(clear=True)
+    measured.mended_at = time.monotonic()
+    before = server.answered()
+    until("an answer again", lambda: server.answered() > before + 1, within=2 * limits.timeout)
 
 
 def until(what: str, true: Callable[[], bool], *, within: float) -> None:
