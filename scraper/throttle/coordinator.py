@@ -23,9 +23,10 @@ from typing import Self
 from scraper.errors import Misconfigured
 from scraper.events import Observe, ThrottleHosted, ignore
 from scraper.host import boot_id, pid_namespace
+from scraper.throttle.alarm import Alarm
 from scraper.throttle.election import Seat, holder_of
 from scraper.throttle.forked import keep_from_children
-from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import VERSION, BadLine, Bye, Command, Hello, Message, Report, Welcome
 from scraper.throttle.rate_limiter import Clock, loop_time
 from scraper.throttle.run_dir import MeetingPlace
@@ -149,8 +150,7 @@ class _Office:
         self._tokens: dict[Wire, str] = {}  # "" for an operator
         self._leaving: set[Wire] = set()
         self._reports: list[tuple[Wire, Report]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at: int | None = None
+        self._alarm = Alarm(clock, self._take_turn)
         self._looking: asyncio.TimerHandle | None = None
         self._guarding: asyncio.TimerHandle | None = None
         self.is_open = False
@@ -190,7 +190,8 @@ class _Office:
     def close(self) -> None:
         """Hang up on everybody and free the seat."""
         self.is_open = False
-        for timer in (self._timer, self._looking, self._guarding):
+        self._alarm.cancel()
+        for timer in (self._looking, self._guarding):
             if timer is not None:
                 timer.cancel()
         if self._server is not None:
@@ -304,7 +305,7 @@ class _Office:
         return ns(self._clock())
 
     def _take_turn(self, not_before: int = 0) -> None:
-        """Decide, write down, tell. `not_before`: a timer's moment, early by its rounding."""
+        """Decide, write down, tell. `not_before`: the alarm's moment, which a float may show as a little later."""
         if not self.is_open:
             return
         turn = self._shared.turn(max(self._now(), not_before))
@@ -319,7 +320,7 @@ class _Office:
             if wire is not None:
                 wire.write(messages)
         self._answer_the_rest()
-        self._wake_at(turn.wake_at)
+        self._alarm.set(turn.wake_at)
         for event in turn.events:
             self._observe(event)
 
@@ -334,20 +335,6 @@ class _Office:
         if self._memory is None or not self._seat.is_valid():
             raise OSError(errno.ESTALE, "the lock was removed")
         self._memory.write({"pids": self._pids, **self._shared.snapshot()})
-
-    def _wake_at(self, moment: int | None) -> None:
-        if moment == self._wakes_at and self._timer is not None:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._wakes_at = None, moment
-        if moment is not None:
-            delay = max(0.0, to_seconds(moment) - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._woken, moment)
-
-    def _woken(self, moment: int) -> None:
-        self._timer = self._wakes_at = None
-        self._take_turn(not_before=moment)
 
 
 def _listen(path: Path) -> socket.socket:

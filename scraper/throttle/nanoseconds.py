@@ -19,3 +19,8 @@ def bounded_ns(seconds: float) -> int | None:
 
 def to_seconds(nanoseconds: int) -> float:
     return nanoseconds / SECOND
+
+
+def sooner(one: int | None, other: int | None) -> int | None:
+    """Of two moments; None: never."""
+    return one if other is None or (one is not None and one < other) else other

@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from scraper.events import Observe, RateLimitAcquired, RateLimitWaiting, ignore
 from scraper.throttle.admission import ATTEMPT_SECONDS, UNLIMITED, Admission
+from scraper.throttle.alarm import Alarm
 from scraper.throttle.circuit_breaker import CircuitBreaker
-from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.nanoseconds import ns
 from scraper.throttle.permit import TurnPermit
 from scraper.throttle.seam import NotAdmitted
 from scraper.throttle.turn import Grant, Refusal, Turn
@@ -53,8 +54,7 @@ class RateLimiter:
         self._observe = observe
         self._clock = clock
         self._asking: dict[int, asyncio.Future[Answer]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at: int | None = None
+        self._alarm = Alarm(clock, self._take_turn)
 
     def admit(
         self,
@@ -168,13 +168,13 @@ class RateLimiter:
     # --- the turn -------------------------------------------------------------------------------------------------
 
     def _take_turn(self, not_before: int = 0) -> None:
-        """Decide, carry out, sleep until the next decision. `not_before`: a timer's moment, early by its rounding."""
+        """Decide, carry out, sleep until the next decision. `not_before`: the alarm's moment."""
         turn = self._admission.turn(max(self._now(), not_before))
         events = turn.events
         while self._deliver(turn):
             turn = self._admission.turn(self._now())
             events += turn.events
-        self._wake_at(turn.wake_at)
+        self._alarm.set(turn.wake_at)
         for event in events:
             self._observe(event)
 
@@ -190,20 +190,6 @@ class RateLimiter:
                 self._admission.finish(answer.lease, UNSENT, self._now())
                 undeliverable = True
         return undeliverable
-
-    def _wake_at(self, moment: int | None) -> None:
-        if moment == self._wakes_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._wakes_at = None, moment
-        if moment is not None:
-            delay = max(0.0, to_seconds(moment) - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._woken, moment)
-
-    def _woken(self, moment: int) -> None:
-        self._timer = self._wakes_at = None
-        self._take_turn(not_before=moment)
 
 
 class _Repeating:

@@ -20,13 +20,15 @@ before it tells anybody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from scraper.events import Event, LeaseReaped, ThrottleLimitsDiffer
+from scraper.events import Event, LeaseReaped
 from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
-from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.brought_limits import BroughtLimits, Override
+from scraper.throttle.member import Member
+from scraper.throttle.nanoseconds import ns, sooner, to_seconds
 from scraper.throttle.protocol import (
     Ask,
     BadLine,
@@ -50,34 +52,18 @@ from scraper.throttle.protocol import (
     Where,
 )
 from scraper.throttle.scope import Scope
+from scraper.throttle.shared_status import status_of
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.turn import Grant, Lease, Refusal
 from scraper.throttle.verdict import CANCELLED, UNSENT
 from scraper.throttle.verdict_message import verdict_of
+from scraper.throttle.whispers import Whispers
 
 GATHER_SECONDS = 1.0
 """How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
 REAP_AFTER_SECONDS = 30.0
 """A lease is reaped this long after its attempt must have timed out."""
-WHISPER_SECONDS = 0.05
-"""How much later than it is known something may be told that is worth no wake of its own."""
 UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
-DIFFER_SECONDS = 2.0
-"""How long members may bring different limits before it is said: those of one service change theirs one by one."""
-
-
-@dataclass(slots=True)
-class Member:
-    """One client of one process."""
-
-    token: str
-    process: Process
-    brings: Brings | None = None
-    connected: bool = False
-    ready: bool = False
-    waiting: dict[int, int] = field(default_factory=dict)  # id → ticket
-    told_of: set[int] = field(default_factory=set)  # leases it said it holds, until it is ready
-    state: State | None = None  # what it was told last
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +84,8 @@ class SharedAdmission:
         self._members: dict[str, Member] = {}
         self._askings: dict[int, tuple[Member, int]] = {}  # ticket → whose, and its id there
         self._known: dict[str, list[Any]] | None = None  # the members as the snapshot has them
-        self._override = Override()
+        self._limits = BroughtLimits()
         self._scope = Scope()
-        self._brought_last = ""
-        self._differ_at: int | None = None
         self._reap_after = ns(reap_after_seconds)
         self._reap_at: int | None = None
         self._began = 0
@@ -109,8 +93,7 @@ class SharedAdmission:
         self._gather_until = 0
         self._news: dict[str, list[Message]] = {}
         self._settled: list[tuple[str, Settled]] = []  # judged, but not written down yet
-        self._whispers: dict[str, list[Standing | Settled]] = {}
-        self._whisper_at: int | None = None
+        self._whispers = Whispers()
         self._events: list[Event] = []
         self._changed = False
         self._answered: set[str] = set()
@@ -131,7 +114,9 @@ class SharedAdmission:
         try:
             admission = Admission()
             admission.restore(snapshot["admission"])
-            members = [_member_from(token, plain, same_pids=same_pids) for token, plain in snapshot["members"].items()]
+            members = [
+                Member.restored(token, plain, same_pids=same_pids) for token, plain in snapshot["members"].items()
+            ]
             override = Override(**snapshot["override"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unusable("the snapshot is damaged") from error
@@ -142,7 +127,7 @@ class SharedAdmission:
         self._admission, self._began, self._changed = admission, now, True
         self._members = {member.token: member for member in members if not member.process.is_gone()}
         self._known = None
-        self._override = override if self._members else Override()
+        self._limits.override = override if self._members else Override()
         owners = {lease.owner for lease in admission.leases().values()}
         for orphan in owners - self._members.keys():
             self._release(orphan, now)
@@ -155,16 +140,13 @@ class SharedAdmission:
         return {
             "admission": self._admission.snapshot(),
             "members": self._roster(),
-            "override": self._override.plain(),
+            "override": self._limits.override.plain(),
         }
 
     def _roster(self) -> dict[str, list[Any]]:
         """Plain lists, and kept: a snapshot is made for every grant."""
         if self._known is None:
-            self._known = {
-                member.token: [*member.process, None if member.brings is None else list(member.brings)]
-                for member in self._members.values()
-            }
+            self._known = {member.token: member.plain() for member in self._members.values()}
         return self._known
 
     # --- who comes and goes ---------------------------------------------------------------------------------------
@@ -202,7 +184,7 @@ class SharedAdmission:
         self._release(token, now)
         self._scope.forget(token)
         if not self._members:
-            self._override = Override()
+            self._limits.override = Override()
         self._apply_limits(now)
         self._changed = True
 
@@ -290,7 +272,7 @@ class SharedAdmission:
                 self._admission.in_flight,
                 self._admission.limit,
             )
-            self._whisper(member.token, told, now)
+            self._whispers.add(member.token, told, now)
 
     def _take_settings(self, member: Member, said: Brings | Takes, now: int) -> None:
         if isinstance(said, Brings):
@@ -299,37 +281,11 @@ class SharedAdmission:
             self._events.append(exceeded)
 
     def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
-        if brings.max_concurrent < 1 or brings.requests_per_minute <= 0:
-            raise BadLine("limits that no settings allow")
-        if brings.threshold < 1 or brings.timeout_seconds <= 0:
-            raise BadLine("limits that no settings allow")
-        if brings == member.brings:
-            return
-        member.brings, self._known = brings, None
-        self._apply_limits(now)
-        if self._other_than(member) is not None:
-            self._brought_last, self._differ_at = member.token, now + ns(DIFFER_SECONDS)
-        self._changed = True
-
-    def _other_than(self, member: Member) -> Member | None:
-        return next((each for each in self._members.values() if each.brings not in {None, member.brings}), None)
-
-    def _say_if_limits_differ(self, now: int) -> None:
-        if self._differ_at is None or now < self._differ_at:
-            return
-        self._differ_at = None
-        member = self._members.get(self._brought_last)
-        other = None if member is None else self._other_than(member)
-        if member is not None and member.brings is not None and other is not None and other.brings is not None:
-            self._events.append(
-                ThrottleLimitsDiffer(
-                    pid=member.process.pid,
-                    limits=_in_words(member.brings),
-                    other_pid=other.process.pid,
-                    other_limits=_in_words(other.brings),
-                    in_force=f"{self._admission.limit} in flight, {self._admission.pacer.requests_per_minute:g}/min",
-                )
-            )
+        if brings != member.brings:
+            self._limits.bring(member, brings, self._members.values(), now)
+            self._known = None
+            self._apply_limits(now)
+            self._changed = True
 
     def _take_holds(self, member: Member, holds: Holds, now: int) -> None:
         owner = self._owner(holds.lease)
@@ -371,10 +327,10 @@ class SharedAdmission:
             case "show":
                 return
             case "set":
-                self._override = self._override.changed(command)
+                self._limits.override = self._limits.override.changed(command)
                 self._apply_limits(now)
             case "reset":
-                self._override = Override()
+                self._limits.override = Override()
                 self._apply_limits(now)
             case "pause":
                 seconds = UNTIL_RESUMED_SECONDS if command.seconds is None else command.seconds
@@ -391,43 +347,7 @@ class SharedAdmission:
 
     def status(self, now: int) -> dict[str, Any]:
         """For an operator's eyes."""
-        admission, pause = self._admission, self._admission.snapshot()["pause"]
-        leases = admission.leases().values()
-        retry_at, ready_at = admission.breaker.wakes_at, admission.pacer.ready_at
-        return {
-            "max_concurrent": admission.limit,
-            "requests_per_minute": admission.pacer.requests_per_minute,
-            "next_start_in_s": None if ready_at is None else _seconds_until(ready_at, now),
-            "set_by_command": self._override.plain(),
-            "in_flight": admission.in_flight,
-            "waiting": admission.waiting,
-            "blocked_by": admission.blocked_by(now),
-            "circuit": {
-                "state": str(admission.breaker.state),
-                "failures": admission.breaker.failures,
-                "threshold": admission.breaker.threshold,
-                "timeout_s": admission.breaker.timeout_seconds,
-                "retry_in_s": None if retry_at is None else _seconds_until(retry_at, now),
-                "generation": admission.breaker.generation,
-                "probes": admission.probes,
-            },
-            "starts": admission.starts.plain(to_seconds(now)),
-            "paused_for_s": _seconds_until(pause["until"], now),
-            "pause_reason": pause["reason"] if now < pause["until"] else "",
-            "misconfigured": pause["wrong"] if pause["check_at"] is not None else "",
-            "queues": self._scope.plain(),
-            "processes": [
-                {
-                    "pid": member.process.pid,
-                    "brings": None if member.brings is None else member.brings._asdict(),
-                    "connected": member.connected,
-                    "waiting": len(member.waiting),
-                    "in_flight": sum(lease.owner == member.token for lease in leases),
-                    "consumers": self._scope.consumers_of(member.token),
-                }
-                for member in self._members.values()
-            ],
-        }
+        return status_of(self._admission, self._members.values(), self._limits.override, self._scope, now)
 
     # --- the turn -------------------------------------------------------------------------------------------------
 
@@ -444,14 +364,16 @@ class SharedAdmission:
             for refusal in turn.refusals:
                 self._tell_refusal(refusal)
             self._events += turn.events
-            self._say_if_limits_differ(now)
-            wake_at = _sooner(_sooner(turn.wake_at, self._reap_at), self._differ_at)
+            if (differences := self._limits.differences(self._members.values(), now)) is not None:
+                self._events.append(differences)
+            wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.differ_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
         if changed:
             self._settle(now)
         self._tell_state(now)
-        wake_at = self._tell_whispers(now, wake_at)
+        self._tell_whispers(now)
+        wake_at = sooner(wake_at, self._whispers.due_at)
         news, self._news = self._news, {}
         return SharedTurn(news, events, wake_at, changed)
 
@@ -475,7 +397,7 @@ class SharedAdmission:
         for number, lease in self._admission.leases().items():
             end = lease.at + lease.attempt_ns + self._reap_after
             if now < end:
-                self._reap_at = _sooner(end, self._reap_at)
+                self._reap_at = sooner(end, self._reap_at)
                 continue
             self._admission.finish(number, CANCELLED, now)
             self._changed = True
@@ -494,7 +416,7 @@ class SharedAdmission:
         self._changed = True
         held = self._admission.lease(grant.lease)
         end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
-        self._reap_at = _sooner(end, self._reap_at)
+        self._reap_at = sooner(end, self._reap_at)
         waited = grant.waited
         self._tell(
             member,
@@ -538,29 +460,15 @@ class SharedAdmission:
     def _settle(self, now: int) -> None:
         """What was judged is about to be written down."""
         for token, settled in self._settled:
-            self._whisper(token, settled, now)
+            self._whispers.add(token, settled, now)
         self._settled.clear()
 
-    def _whisper(self, token: str, message: Standing | Settled, now: int) -> None:
-        self._whispers.setdefault(token, []).append(message)
-        if self._whisper_at is None:
-            self._whisper_at = now + ns(WHISPER_SECONDS)
-
-    def _tell_whispers(self, now: int, wake_at: int | None) -> int | None:
-        """Together with the next news for the same member, or a little later: a wake of its own costs more."""
-        if self._whisper_at is None:
-            return wake_at
-        due = now >= self._whisper_at
-        for token in list(self._whispers if due else self._news):
+    def _tell_whispers(self, now: int) -> None:
+        for token, message in self._whispers.take(self._news, now):
             member = self._members.get(token)
-            for message in self._whispers.pop(token, ()):
-                # Who was granted meanwhile stands nowhere.
-                if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
-                    self._tell(member, message)
-        if not self._whispers:
-            self._whisper_at = None
-            return wake_at
-        return _sooner(wake_at, self._whisper_at)
+            # Who was granted meanwhile stands nowhere.
+            if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
+                self._tell(member, message)
 
     def _tell(self, member: Member, message: Message) -> None:
         if member.connected:
@@ -594,24 +502,22 @@ class SharedAdmission:
     # --- what both sides of it lean on ----------------------------------------------------------------------------
 
     def _apply_limits(self, now: int) -> None:
-        brought = [member.brings for member in self._members.values() if member.brings is not None]
-        if not brought:
+        limits, admission = self._limits.in_force(self._members.values()), self._admission
+        if limits is None:
             return
-        admission, override = self._admission, self._override
-        limit = override.max_concurrent or min(each.max_concurrent for each in brought)
-        rate = override.requests_per_minute or min(each.requests_per_minute for each in brought)
+        limit, rate = limits.max_concurrent, limits.requests_per_minute
         if (limit, rate) != (admission.limit, admission.pacer.requests_per_minute):
             admission.set_limits(now, max_concurrent=limit, requests_per_minute=rate)
             self._changed = self._announce = True
-        admission.breaker.threshold = min(each.threshold for each in brought)
-        admission.breaker.timeout_seconds = max(each.timeout_seconds for each in brought)
+        admission.breaker.threshold = limits.threshold
+        admission.breaker.timeout_seconds = limits.timeout_seconds
 
     def _leave_line(self, member: Member, now: int) -> None:
         for ticket in member.waiting.values():
             del self._askings[ticket]
             self._admission.cancel(ticket, now)
         member.waiting.clear()
-        self._whispers.pop(member.token, None)  # who is back tells again what was not settled
+        self._whispers.forget(member.token)  # who is back tells again what was not settled
 
     def _release(self, token: str, now: int) -> None:
         for number, lease in self._admission.leases().items():
@@ -625,39 +531,3 @@ class SharedAdmission:
 
     def _holds_any(self, token: str) -> bool:
         return any(lease.owner == token for lease in self._admission.leases().values())
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """Limits set by an operator, until they are reset or everybody has left."""
-
-    max_concurrent: int | None = None
-    requests_per_minute: float | None = None
-
-    def changed(self, command: Command) -> Override:
-        limit = self.max_concurrent if command.max_concurrent is None else command.max_concurrent
-        rate = self.requests_per_minute if command.requests_per_minute is None else command.requests_per_minute
-        if (limit is not None and limit < 1) or (rate is not None and rate <= 0):
-            raise BadLine("limits that no settings allow")
-        return Override(limit, rate)
-
-    def plain(self) -> dict[str, Any]:
-        return {"max_concurrent": self.max_concurrent, "requests_per_minute": self.requests_per_minute}
-
-
-def _member_from(token: str, plain: list[Any], *, same_pids: bool) -> Member:
-    pid, started, brings = plain
-    process = Process(pid, started) if same_pids else Process(0, 0)
-    return Member(token, process, None if brings is None else Brings(*brings))
-
-
-def _seconds_until(moment: int, now: int) -> float:
-    return round(max(0.0, to_seconds(moment - now)), 3)
-
-
-def _sooner(one: int | None, other: int | None) -> int | None:
-    return one if other is None or (one is not None and one < other) else other
-
-
-def _in_words(brings: Brings) -> str:
-    return f"{brings.max_concurrent} in flight, {brings.requests_per_minute:g}/min"

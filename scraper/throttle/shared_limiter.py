@@ -20,35 +20,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from scraper.events import (
-    Back,
     Blocker,
     Observe,
     RateLimitAcquired,
     RateLimitWaiting,
-    ThrottleDegraded,
     ignore,
 )
 from scraper.throttle.admission import ATTEMPT_SECONDS, UNLIMITED
-from scraper.throttle.blocked_time import Waited
+from scraper.throttle.asking import Asking, Held
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.coordinator import Coordinator
+from scraper.throttle.host_silence import HostSilence
 from scraper.throttle.link import Link
-from scraper.throttle.nanoseconds import bounded_ns, ns, to_seconds
-from scraper.throttle.permit import TurnPermit
+from scraper.throttle.nanoseconds import bounded_ns, ns
 from scraper.throttle.protocol import (
-    Ask,
     BadLine,
     Brings,
     Cancel,
     Finish,
     Granted,
-    Holds,
     Message,
     Pong,
     Ready,
@@ -62,6 +57,7 @@ from scraper.throttle.protocol import (
     Where,
 )
 from scraper.throttle.rate_limiter import WAITING_EVERY_SECONDS, Clock, loop_time
+from scraper.throttle.revocable_permit import RevocablePermit
 from scraper.throttle.seam import LeaseLost, NotAdmitted
 from scraper.throttle.shared_admission import REAP_AFTER_SECONDS
 from scraper.throttle.turn import Grant, Refusal
@@ -70,38 +66,9 @@ from scraper.throttle.verdict_message import finish_of
 
 SILENT_SECONDS = 2.0
 """A coordinator that has not answered for this long is called unreachable."""
-DEGRADED_EVERY_SECONDS = 30.0
 LATE_REFUSAL_SECONDS = 0.5
 """How much later than a coordinator, who may not answer, an asking's time is ended here."""
 LONGEST_ATTEMPT_SECONDS = 24 * 3600.0
-_WHAT = "throttle coordinator"
-
-Answer: TypeAlias = Grant | Refusal
-
-
-@dataclass(slots=True)
-class _Asking:
-    """One waiter of this process."""
-
-    number: int
-    answer: asyncio.Future[Answer]
-    hold_until: int | None
-    work_seconds: float
-    attempt_seconds: float
-    place: int | None
-    since: int  # when the part of its wait began that nobody has booked yet
-    booked: Waited = field(default_factory=Waited)  # with coordinators that are no more, and away
-    said_at: int | None = None  # when its wait was announced last
-
-
-@dataclass(slots=True)
-class _Held:
-    """A granted lease, until its block is left."""
-
-    grant: Grant
-    attempt_seconds: float
-    at: int
-    permit: RevocablePermit | None = None
 
 
 class SharedRateLimiter:
@@ -139,16 +106,15 @@ class SharedRateLimiter:
         """As new: at first, and in a forked child, to whom nothing of its parent's belongs."""
         self._pid = os.getpid()
         self._link: Link | None = None
-        self._asking: dict[int, _Asking] = {}
-        self._held: dict[int, _Held] = {}
+        self._asking: dict[int, Asking] = {}
+        self._held: dict[int, Held] = {}
         self._unsettled: dict[int, Finish] = {}
         self._state: State | None = None
         self._own_success: int | None = None
         self._takes: Takes | None = None
         self._count = 0
         self._ticking: asyncio.TimerHandle | None = None
-        self._degraded_since: float | None = None
-        self._degraded_said: float = 0.0
+        self._silence = HostSilence(self._observe)
 
     async def __aenter__(self) -> Self:
         """Raises Misconfigured where RUN_DIR cannot be used."""
@@ -275,7 +241,7 @@ class SharedRateLimiter:
         await link.open()
         now, hold = self._now(), bounded_ns(hold_seconds)
         self._count += 1
-        asking = self._asking[self._count] = _Asking(
+        asking = self._asking[self._count] = Asking(
             number=self._count,
             answer=asyncio.get_running_loop().create_future(),
             hold_until=None if hold is None else now + hold,
@@ -285,7 +251,7 @@ class SharedRateLimiter:
             since=now,
         )
         if link.is_joined:
-            self._ask(asking, now)
+            link.send(asking.ask(now))
             if place is not None:
                 link.send(Where(asking.number))  # of a newcomer it is told unasked
         self._tick_again()
@@ -301,7 +267,7 @@ class SharedRateLimiter:
             self._observe(RateLimitAcquired(waited_s, self._state.in_flight, self._state.limit))
         return answer
 
-    def _forget(self, asking: _Asking) -> None:
+    def _forget(self, asking: Asking) -> None:
         """Cancelled in line, or in the very tick of its grant: as if it had never asked."""
         answer = asking.answer.result() if asking.answer.done() and not asking.answer.cancelled() else None
         if isinstance(answer, Grant):
@@ -339,52 +305,29 @@ class SharedRateLimiter:
         if self._link is not None:
             self._link.send(message)
 
-    def _ask(self, asking: _Asking, now: int) -> None:
-        booked = asking.booked
-        hold_left = None if asking.hold_until is None else to_seconds(asking.hold_until - now)
-        work_left = asking.work_seconds - booked.slot - booked.rate
-        asking.since = now
-        self._send(
-            Ask(
-                asking.number,
-                asking.place,
-                hold_left,
-                None if work_left == UNLIMITED else work_left,
-                asking.attempt_seconds,
-            )
-        )
-
     def _introduce(self) -> None:
         """To a coordinator that may know nothing of us."""
         self._send(self._brings)
         if self._takes is not None:
             self._send(self._takes)
-        for lease, held in self._held.items():
-            grant = held.grant
-            self._send(
-                Holds(lease, grant.place, held.at, grant.generation, grant.probe, grant.check, held.attempt_seconds)
-            )
+        for held in self._held.values():
+            self._send(held.holds())
         for finish in self._unsettled.values():
             self._send(finish)
         self._send(Ready())
         now = self._now()
         for asking in list(self._asking.values()):  # in the order of asking; those who know their place bring it
-            if asking.hold_until is not None and now > asking.hold_until:
+            if asking.is_over(now):
                 self._refuse_here(asking, now)
                 continue
-            self._book(asking, now, "server_pause")
-            self._ask(asking, now)
+            asking.book(now, "server_pause")
+            self._send(asking.ask(now))
 
     def _part(self) -> None:
         """The coordinator is gone: what it knew of waits is lost, so book them to what was holding everybody."""
         now, blocked_by = self._now(), None if self._state is None else self._state.blocked_by
         for asking in self._asking.values():
-            self._book(asking, now, blocked_by or "rate")
-
-    def _book(self, asking: _Asking, now: int, reason: str) -> None:
-        before: float = getattr(asking.booked, reason)
-        asking.booked = replace(asking.booked, **{reason: before + to_seconds(now - asking.since)})
-        asking.since = now
+            asking.book(now, blocked_by or "rate")
 
     # --- what it says ---------------------------------------------------------------------------------------------
 
@@ -407,33 +350,21 @@ class SharedRateLimiter:
                     pass
                 case _:
                     raise BadLine(f"a {type(message).__name__} out of place")
-        self._recover()
+        self._silence.ends(self._clock())
 
     def _hear_grant(self, granted: Granted) -> None:
         asking = self._asking.pop(granted.id, None)
         if asking is None or asking.answer.done():
             self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way
             return
-        waited = _added(asking.booked, granted)
-        grant = Grant(
-            ticket=granted.id,
-            lease=granted.lease,
-            place=granted.place,
-            at=granted.at,
-            write_by=granted.write_by,
-            generation=granted.generation,
-            probe=granted.probe,
-            check=granted.check,
-            waited=waited,
-        )
-        self._held[granted.lease] = _Held(grant, asking.attempt_seconds, grant.at)
+        grant = asking.grant(granted)
+        self._held[granted.lease] = Held(grant, asking.attempt_seconds, grant.at)
         asking.answer.set_result(grant)
 
     def _hear_refusal(self, refused: Refused) -> None:
         asking = self._asking.pop(refused.id, None)
         if asking is not None and not asking.answer.done():
-            waited = _added(asking.booked, refused)
-            asking.answer.set_result(Refusal(refused.id, refused.out_of, refused.reason, waited))
+            asking.answer.set_result(asking.refusal(refused))
 
     def _hear_standing(self, standing: Standing) -> None:
         asking = self._asking.get(standing.id)
@@ -467,93 +398,27 @@ class SharedRateLimiter:
         self._ticking = None
         link, now = self._linked(), self._now()
         for asking in list(self._asking.values()):
-            self._end_if_over(asking, now, joined=link.is_joined)
-            if asking.said_at is not None and now - asking.said_at >= ns(WAITING_EVERY_SECONDS):
+            if asking.is_over(now, patience=ns(LATE_REFUSAL_SECONDS) if link.is_joined else 0):
+                self._refuse_here(asking, now)
+            elif asking.said_at is not None and now - asking.said_at >= ns(WAITING_EVERY_SECONDS):
                 asking.said_at = now
                 link.send(Where(asking.number))
         link.ask_for_a_sign()
         silent = link.silent_seconds()
         if silent >= self._silent_seconds:
-            self._say_degraded(link, silent)
+            self._silence.lasts(
+                silent, pid=link.host_pid(), error=link.trouble, waiting=len(self._asking), now=self._clock()
+            )
         self._tick_again()
 
-    def _end_if_over(self, asking: _Asking, now: int, *, joined: bool) -> None:
-        patience = ns(LATE_REFUSAL_SECONDS) if joined else 0
-        if asking.hold_until is not None and now >= asking.hold_until + patience:
-            self._refuse_here(asking, now)
-
-    def _refuse_here(self, asking: _Asking, now: int) -> None:
+    def _refuse_here(self, asking: Asking, now: int) -> None:
         if asking.answer.done():
             return
         del self._asking[asking.number]
         self._send(Cancel(asking.number))
         reason = self.blocked_by or "server_pause"
-        self._book(asking, now, reason)
+        asking.book(now, reason)
         asking.answer.set_result(Refusal(asking.number, "hold", reason, asking.booked))
-
-    def _say_degraded(self, link: Link, silent: float) -> None:
-        now = self._clock()
-        if self._degraded_since is None:
-            self._degraded_since = now - silent
-        elif now - self._degraded_said < DEGRADED_EVERY_SECONDS:
-            return
-        self._degraded_said = now
-        error = link.trouble or "it does not answer"
-        self._observe(ThrottleDegraded(link.host_pid(), round(silent, 3), error, len(self._asking)))
-
-    def _recover(self) -> None:
-        if self._degraded_since is not None:
-            self._observe(Back(_WHAT, round(self._clock() - self._degraded_since, 3)))
-            self._degraded_since = None
-
-
-class RevocablePermit(TurnPermit):
-    """A permit that can be taken back: that cancels its block, which then raises LeaseLost."""
-
-    def __init__(
-        self,
-        limiter: SharedRateLimiter,
-        place: int | None,
-        hold_seconds: float,
-        work_seconds: float,
-        attempt_seconds: float,
-    ) -> None:
-        super().__init__(limiter, place, hold_seconds, work_seconds, attempt_seconds)
-        self._shared = limiter
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._revoked = False
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        self._task = asyncio.current_task()
-        self._cancelling = 0 if self._task is None else self._task.cancelling()
-        self._shared._enter(self._grant.lease, self)  # noqa: SLF001 - the two halves of one thing
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await super().__aexit__(kind, error, trace)
-        if not self._revoked or self._task is None:
-            return
-        # As asyncio.timeout does: our own cancellation becomes an error, anybody else's stays what it is.
-        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise LeaseLost from error
-
-    def revoke(self) -> None:
-        self._revoked = True
-        if self._task is not None:
-            self._task.cancel()
-
-
-def _added(booked: Waited, told: Granted | Refused) -> Waited:
-    return Waited(
-        slot=booked.slot + told.slot,
-        rate=booked.rate + told.rate,
-        circuit=booked.circuit + told.circuit,
-        server_pause=booked.server_pause + told.server_pause,
-    )
 
 
 def _check(brings: Brings) -> None:

@@ -21,13 +21,13 @@ from scraper.events import (
     ThrottleLimitsDiffer,
 )
 from scraper.throttle import operations
+from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.coordinator import Coordinator
 from scraper.throttle.election import Seat
 from scraper.throttle.protocol import VERSION, Ask, Brings, Hello, Ready, Welcome, decode, encode
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.seam import LeaseLost, NotAdmitted
-from scraper.throttle.shared_admission import DIFFER_SECONDS
 from scraper.throttle.shared_limiter import SharedRateLimiter
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 

@@ -6,6 +6,7 @@ import pytest
 
 from scraper.events import CircuitOpened, LeaseReaped, ThrottleLimitsDiffer, ThrottleScopeExceeded
 from scraper.host import Process, this_process
+from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import (
     Ask,
@@ -28,10 +29,11 @@ from scraper.throttle.protocol import (
     Where,
 )
 from scraper.throttle.scope import CONFIRM_SECONDS
-from scraper.throttle.shared_admission import DIFFER_SECONDS, GATHER_SECONDS, WHISPER_SECONDS, SharedAdmission
+from scraper.throttle.shared_admission import GATHER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 from scraper.throttle.verdict_message import finish_of
+from scraper.throttle.whispers import WHISPER_SECONDS
 
 HERE = this_process()
 DEAD = Process(HERE.pid, HERE.started + 1)  # its pid was used again

@@ -1,0 +1,91 @@
+"""What a client of a coordinator must remember of its waiters and leases, to tell them again to the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from scraper.events import Blocker
+from scraper.throttle.admission import UNLIMITED
+from scraper.throttle.blocked_time import Waited
+from scraper.throttle.nanoseconds import to_seconds
+from scraper.throttle.protocol import Ask, Granted, Holds, Refused
+from scraper.throttle.revocable_permit import RevocablePermit
+from scraper.throttle.turn import Grant, Refusal
+
+Answer: TypeAlias = Grant | Refusal
+
+
+@dataclass(slots=True)
+class Asking:
+    """One waiter of this process."""
+
+    number: int
+    answer: asyncio.Future[Answer]
+    hold_until: int | None
+    work_seconds: float
+    attempt_seconds: float
+    place: int | None
+    since: int  # when the part of its wait began that nobody has booked yet
+    booked: Waited = field(default_factory=Waited)  # with coordinators that are no more, and away
+    said_at: int | None = None  # when its wait was announced last
+
+    def ask(self, now: int) -> Ask:
+        """What it says to a coordinator, who books its time from here."""
+        self.since = now
+        hold_left = None if self.hold_until is None else to_seconds(self.hold_until - now)
+        work_left = self.work_seconds - self.booked.slot - self.booked.rate
+        return Ask(
+            self.number, self.place, hold_left, None if work_left == UNLIMITED else work_left, self.attempt_seconds
+        )
+
+    def book(self, now: int, reason: Blocker) -> None:
+        """The time that no coordinator has booked was spent on `reason`."""
+        before: float = getattr(self.booked, reason)
+        self.booked = replace(self.booked, **{reason: before + to_seconds(now - self.since)})
+        self.since = now
+
+    def is_over(self, now: int, *, patience: int = 0) -> bool:
+        return self.hold_until is not None and now > self.hold_until + patience
+
+    def grant(self, granted: Granted) -> Grant:
+        return Grant(
+            ticket=granted.id,
+            lease=granted.lease,
+            place=granted.place,
+            at=granted.at,
+            write_by=granted.write_by,
+            generation=granted.generation,
+            probe=granted.probe,
+            check=granted.check,
+            waited=self._waited(granted),
+        )
+
+    def refusal(self, refused: Refused) -> Refusal:
+        return Refusal(refused.id, refused.out_of, refused.reason, self._waited(refused))
+
+    def _waited(self, told: Granted | Refused) -> Waited:
+        return Waited(
+            slot=self.booked.slot + told.slot,
+            rate=self.booked.rate + told.rate,
+            circuit=self.booked.circuit + told.circuit,
+            server_pause=self.booked.server_pause + told.server_pause,
+        )
+
+
+@dataclass(slots=True)
+class Held:
+    """A granted lease, until its block is left."""
+
+    grant: Grant
+    attempt_seconds: float
+    at: int
+    permit: RevocablePermit | None = None
+
+    def holds(self) -> Holds:
+        """What it says to a coordinator that may not know of it."""
+        grant = self.grant
+        return Holds(
+            grant.lease, grant.place, self.at, grant.generation, grant.probe, grant.check, self.attempt_seconds
+        )
