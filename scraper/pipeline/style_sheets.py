@@ -106,6 +106,9 @@ _SHOWING: Final = {
     ),
     "same_colour": re.compile(r"(?:^|[;{\s])color\s*:|background", re.IGNORECASE),
 }
-_SIMPLE: Final = re.compile(r"(?:[a-z][a-z0-9-]*)?(?:[.#][a-z_-][\w-]*){1,3}|[a-z][a-z0-9-]*", re.IGNORECASE)
+_IDENTIFIER: Final = r"(?:--|-?[a-z_])[a-z0-9_-]*"  # lexbor refuses what is none, and all selectors with it
+_SIMPLE: Final = re.compile(
+    rf"(?:[a-z][a-z0-9-]*)?(?:[.#]{_IDENTIFIER}){{1,3}}|[a-z][a-z0-9-]*", re.IGNORECASE | re.ASCII
+)
 _NAME: Final = re.compile(r"[.#][\w-]+")
 _COMMENT: Final = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)

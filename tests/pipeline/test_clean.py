@@ -1,6 +1,8 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scraper.pipeline.clean import MAX_LINK_CHARS, clean, clean_text
 from scraper.pipeline.nesting import MAX_DEPTH, flatten, too_deep
@@ -148,6 +150,18 @@ def test_a_rule_that_does_not_always_hide_keeps_the_text(css):
 
 def test_a_style_sheet_for_paper_hides_nothing_on_the_screen():
     assert text_of("<style media=print>.x{display:none}</style><p class=x>seen") == "seen"
+
+
+@pytest.mark.parametrize("name", ["-", "--", "-1", "1", "é", "a²", "\u017f", "\\31", "a\\", "*", "a>b", "a:not(", "[x"])
+def test_a_strange_selector_hides_nothing_and_does_not_stop_the_others(name):
+    css = f".{name}{{display:none}}#{name}{{display:none}}p.{name}{{opacity:0}}.x{{display:none}}"
+    assert text_of(f"<style>{css}</style><p class=x>hidden</p><p>seen") == "seen"
+
+
+@given(st.text(alphabet=".#{}:;,-_\\/*@ ax1é²\n"), st.text(alphabet=".#-_ax1é²"))
+def test_no_style_sheet_is_an_error(css, selector):
+    assert text_of(f"<style>{css}}}{selector}{{display:none}}</style><b>seen</b>") in {"seen", ""}
+    hidden_by(css)
 
 
 @pytest.mark.parametrize(
