@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from scraper.event_loop import run
 from scraper.events import WorkerRestarted
 from scraper.lifeline import EXIT_MISCONFIGURED, Stop
 from scraper.supervisor import Supervisor
@@ -22,6 +23,7 @@ for line in sys.stdin:
         break
 """
 CRASHING = "import sys; print('up', flush=True); sys.exit(3)"
+DEAF = "import os, time; os.close(0); print('up', flush=True); time.sleep(1)"
 REFUSING = f"import sys; print('VLLM_X: wrong', file=sys.stderr); sys.exit({EXIT_MISCONFIGURED})"
 
 
@@ -94,6 +96,21 @@ async def test_a_crashing_worker_is_restarted_ever_more_slowly():
         await watched.until(lambda: len(watched.events) == 2)
     assert [(event.exit_code, event.restart_in_s) for event in watched.events] == [(3, 1.0), (3, 2.0)]
     assert all(isinstance(event, WorkerRestarted) for event in watched.events)
+
+
+@pytest.mark.parametrize("script", [CRASHING, DEAF], ids=["ended", "hung up"])
+def test_telling_a_worker_that_hears_nothing_any_more_is_no_error(script):
+    async def told():
+        async with supervised(script) as (supervisor, watched, _, running):
+            await watched.until(lambda: watched.lines)
+            if script == CRASHING:
+                await watched.until(lambda: watched.events)  # it waits to be started again
+            for _ in range(20):  # the first word tells the loop that nobody is there to hear it
+                supervisor.change(b"limits\n", environment={})
+                await asyncio.sleep(0.01)
+            assert not running.done()
+
+    run(told())  # on the service's own loop, which refuses to write where asyncio's only warns
 
 
 async def test_a_worker_that_refuses_its_configuration_stops_the_run():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -42,6 +43,7 @@ async def telling(
         path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(answer, path=os.fspath(path))
         path.chmod(0o600)
+        await asyncio.to_thread(_tidy_up, path)
     except OSError as error:
         observe(SettingWarning("RUN_DIR", f"no socket for those who watch can be made: {error.strerror or error}"))
         yield
@@ -51,6 +53,22 @@ async def telling(
     finally:
         server.close()
         path.unlink(missing_ok=True)
+
+
+def _tidy_up(own: Path) -> None:
+    """Remove the sockets of supervisors that were killed; nobody else does, and each start would add one."""
+    name, _, _ = own.stem.rpartition("-")
+    for path in own.parent.glob(f"{name}-*.sock"):
+        if path == own:
+            continue
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.setblocking(False)  # noqa: FBT003 the socket module's signature
+            try:
+                asking.connect(os.fspath(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                pass  # busy, or gone by now
 
 
 async def ask_all(endpoint: str, run_dir: Path) -> dict[int, Mapping[str, Any]]:

@@ -31,6 +31,22 @@ async def test_what_a_killed_supervisor_left_is_swept_away(tmp_path):
     assert not left.exists()
 
 
+async def test_a_supervisor_tidies_up_behind_killed_ones_and_leaves_the_living(tmp_path):
+    async with telling(ENDPOINT, tmp_path, dict, observe=[].append):
+        [own] = tmp_path.glob("main-*.sock")
+    killed, other, living = (
+        own.with_name(name) for name in (f"{own.stem}1.sock", "main-0-1.sock", f"{own.stem}2.sock")
+    )
+    with socket.socket(socket.AF_UNIX) as gone, socket.socket(socket.AF_UNIX) as elsewhere:
+        gone.bind(str(killed))
+        elsewhere.bind(str(other))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(living))
+        listening.listen()
+        async with telling(ENDPOINT, tmp_path, dict, observe=[].append):
+            assert set(tmp_path.glob("main-*.sock")) == {own, living, other}
+
+
 async def test_a_folder_that_takes_no_socket_is_a_warning(tmp_path):
     said = []
     (tmp_path / "run").mkdir()
