@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -13,8 +15,10 @@ from scraper.ports import Message, Selection
 from scraper.replay import ReplayCounts, replay, replayed_message
 from scraper.schemas import named_schema
 from scraper.store.sqlite import SqliteStore
+from scraper.store.sqlite_rows import PAGE_ROWS
 from scraper.store.sqlite_workbench import SqliteWorkbench
 from tests.broker.conftest import place  # noqa: F401 a fixture
+from tests.service import SCRAPER
 from tests.store.results import MOMENT, done, parked
 
 ALL = Selection()
@@ -219,3 +223,40 @@ async def test_what_is_done_meanwhile_is_not_marked_as_waiting(store, workbench)
 
     await run(workbench, Quick())
     assert await store.known(["a", "b"]) == {"a": "done", "b": "done"}
+
+
+async def test_a_replay_that_is_killed_loses_nothing_and_the_next_one_repeats_no_more_than_a_batch(
+    place,  # noqa: F811
+    store,
+    workbench,
+    tmp_path,
+):
+    """By SIGKILL, in the middle, as a process of its own. What comes twice is the same submission: it is worked on once."""
+    names = [f"{number}" for number in range(2000)]
+    await asyncio.gather(*(park(store, name) for name in names))
+    environment = {
+        "BROKER_URL": f"sqlite:///{place.target}" if place.kind == "sqlite" else place.target,
+        "RESULTS_URL": f"sqlite:///{tmp_path / 'results.db'}",
+        "QUEUE_NAMESPACE": place.namespace,
+    }
+    async with place.broker() as broker:
+        process = await asyncio.create_subprocess_exec(
+            *(*SCRAPER, "dead", "replay", "--all"), env=os.environ | environment, cwd=tmp_path
+        )
+        while (await broker.depth()).tasks < 300:  # noqa: ASYNC110 another process fills it
+            await asyncio.sleep(0.005)
+        process.kill()
+        await process.wait()
+        assert await workbench.counts(ALL) != {}  # it was in the middle
+        await run(workbench, broker)
+        queued_up = (await broker.depth()).tasks
+        assert await workbench.counts(ALL) == {}
+        found = Counter()
+        async with broker.consumer() as consumer:
+            while len(found) < len(names) or found.total() < queued_up:
+                async with asyncio.timeout(60):
+                    delivery = await consumer.receive()
+                found[delivery.message.task_id, delivery.message.submission] += 1
+                await delivery.ack()
+    assert found.keys() == {(name, 1) for name in names}
+    assert found.total() - len(names) <= PAGE_ROWS

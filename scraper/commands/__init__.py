@@ -15,7 +15,7 @@ import click
 
 from scraper.config import ENV_FILE, Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
-from scraper.standard_output import occupy_closed_descriptors, standard_output
+from scraper.standard_output import prepare_standard_output, standard_output
 
 EXIT_WRONG_USAGE: Final = 2
 COMMANDS: Final = (
@@ -55,7 +55,7 @@ class Group(click.Group):
         return found
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        occupy_closed_descriptors()
+        prepare_standard_output()
         return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
