@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint bench bench-extraction test-pages test-vllm rabbitmq clean help
+.PHONY: install demo test lint bench bench-extraction test-pages test-vllm rabbitmq chromium clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,7 +30,10 @@ lint: $(READY)  ## format, style and types
 rabbitmq:
 	@scripts/install_rabbitmq.sh
 
-test: lint rabbitmq  ## lint, types and all tests, a real RabbitMQ included
+chromium:
+	@scripts/install_chromium.sh
+
+test: lint rabbitmq chromium  ## lint, types and all tests, a real RabbitMQ and a real browser included
 	$(BIN)/python -m pytest
 
 test-pages: $(READY) rabbitmq  ## real pages through both brokers: make test-pages PAGES_DIR=../shared/pages

@@ -173,6 +173,7 @@ async def work(settings: Settings) -> None:
 
     def observe(event: Event) -> None:
         tally.add(event)
+        tally.remember(event)
         log(event)
 
     stop = Stop()

@@ -87,6 +87,8 @@ class Picture:
             self._ended.merge(before)
             before = None
         self._workers[worker] = tally
+        known = before.news[-1][0] if before is not None and before.news else 0
+        self._events.extend(Said(*news[1:]) for news in tally.news if news[0] > known)
         self.history.at(at).add(tally.since(before) if before is not None else tally)
         self._note_state(at)
 
@@ -190,7 +192,7 @@ class Picture:
             change=advised.setting,
             spark=self._spark(now),
             circuit_log=tuple(self._circuit_log),
-            events=tuple(self._events),
+            events=tuple(sorted(self._events, key=lambda said: said.at)),
         )
 
     # --- for a picture of several -----------------------------------------------------------------------------------
@@ -245,17 +247,19 @@ class Picture:
     def _note_circuit(self, state: str, at: float) -> None:
         if state != (self._circuit_log[-1][1] if self._circuit_log else "closed"):
             self._circuit_log.append((at, state))
-            self._note_state(at)
+            self._note_state(at, circuit=state)
 
-    def _note_state(self, at: float) -> None:
+    def _note_state(self, at: float, *, circuit: str = "") -> None:
         throttle = self._told
-        if throttle is not None:
+        if throttle is not None and throttle["processes"]:  # without any it has the defaults
             in_flight, limit = throttle["in_flight"], throttle["max_concurrent"]
             pace = throttle["requests_per_minute"]
         else:
             limit, pace = self._limits() or (0, 0.0)
             in_flight = len(self._following.in_flight)
-        self.history.at(at).state(in_flight=in_flight, limit=limit, requests_per_minute=pace, circuit=self._circuit())
+        self.history.at(at).state(
+            in_flight=in_flight, limit=limit, requests_per_minute=pace, circuit=circuit or self._circuit()
+        )
 
     def _limits(self) -> tuple[int, float] | None:
         return next((tally.limits for tally in (self._own, *self._workers.values()) if tally.limits), None)

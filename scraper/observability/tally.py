@@ -8,9 +8,10 @@ hundred numbers.
 from __future__ import annotations
 
 import json
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from scraper.events import (
     Back,
@@ -35,10 +36,18 @@ from scraper.events import (
     WorkerStopped,
 )
 from scraper.observability.histogram import Histogram
+from scraper.observability.said import said
+from scraper.terminal_text import in_one_line
 
 _COUNTERS = ("outcomes", "reasons", "seconds", "counts", "waits")
 _HISTOGRAMS = ("latency", "first_token")
 THROTTLE = "throttle"
+MOST_NEWS = 20
+LONGEST_NEWS = 200
+
+
+News: TypeAlias = tuple[int, float, str, str, str]
+"""Number, unix time, level, the event's name, and what it says."""
 
 
 class Tally:
@@ -59,11 +68,18 @@ class Tally:
         self.away: dict[str, str] = {}  # dependency → why it does not answer
         self.limits: tuple[int, float] | None = None  # max_concurrent and requests_per_minute of the settings
         self.consumers = 0
+        self.news: deque[News] = deque(maxlen=MOST_NEWS)  # what was worth saying, numbered from 1 on
 
     def add(self, event: Event) -> None:
         take = _TAKE.get(type(event))
         if take is not None:
             take(self, event)
+
+    def remember(self, event: Event) -> None:
+        """Keep it among the news, if it is worth saying."""
+        if (text := said(event)) is not None:
+            number = self.news[-1][0] + 1 if self.news else 1
+            self.news.append((number, time.time(), event.level, event.name, in_one_line(text, most=LONGEST_NEWS)))
 
     def merge(self, other: Tally) -> None:
         """Take the sums of `other` along; its present state is not."""
@@ -89,7 +105,7 @@ class Tally:
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return vars(self) | {name: getattr(self, name).plain() for name in _HISTOGRAMS}
+        return vars(self) | {name: getattr(self, name).plain() for name in _HISTOGRAMS} | {"news": list(self.news)}
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
@@ -102,6 +118,10 @@ class Tally:
         tally.in_hand, tally.consumers = int(fields["in_hand"]), int(fields["consumers"])
         tally.circuit, tally.wrong = _text(fields["circuit"]), _text(fields["wrong"])
         tally.away = {what: _text(why) for what, why in fields["away"].items()}
+        tally.news.extend(
+            (int(number), float(at), _text(level), _text(name), _text(text))
+            for number, at, level, name, text in fields["news"]
+        )
         limits = fields["limits"]
         tally.limits = None if limits is None else (int(limits[0]), float(limits[1]))
         return tally

@@ -185,3 +185,19 @@ def test_a_view_is_json_and_one_plain_line():
 @pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_a_duration_reads_as_a_person_says_it(seconds, said):
     assert duration(seconds) == said
+
+
+def test_what_a_worker_finds_worth_saying_is_said_once():
+    picture, worker = Picture(), Tally()
+    for event in (LlmRetry(1, "500 \x1b[2J", 1.0), request(), settled("park", "robots")):
+        worker.add(event)
+        worker.remember(event)
+        picture.worker_says(0, Tally.from_line(worker.to_line()), at=NOW)
+    assert [(event.name, event.text) for event in picture.view(NOW).events] == [
+        ("llm_retry", "attempt 1: 500 \\x1b[2J; again in 1.0 s"),
+        ("task_settled", "t: parked, robots"),
+    ]
+    successor = Tally()
+    successor.remember(settled("park", "not_html"))
+    picture.worker_says(0, successor, at=NOW)
+    assert [event.text for event in picture.view(NOW).events][-1] == "t: parked, not_html"
