@@ -80,6 +80,8 @@ def runs_away(tail: str) -> Runaway | None:
 
 def _repeats(tail: str) -> bool:
     """Whether `tail` ends in one phrase over and over, letter by letter, however it is indented."""
+    if tail.count(tail[-PROBE_CHARS:]) < 3:  # mostly so, and told at once
+        return False
     tail = " ".join(tail.split())
     probe = tail[-PROBE_CHARS:]
     found = len(tail) - len(probe)
