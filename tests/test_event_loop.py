@@ -59,6 +59,8 @@ INTERRUPTED_ELSEWHERE = """
 import asyncio, signal, threading, time
 from scraper.event_loop import run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
+
 def interrupt():
     time.sleep(0.3)  # by then the loop sleeps
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)

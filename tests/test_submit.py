@@ -209,13 +209,15 @@ async def test_ids_are_remembered_only_after_the_broker_has_them(store):
 
 
 INTERRUPTED = """
-import asyncio, sys
+import signal, sys
 from pathlib import Path
 from scraper.event_loop import run
 from scraper.store.sqlite import SqliteStore
 from scraper.submit import submit
 from scraper.task_files import TaskReader
 from tests.test_task_files import decode, named_schema, Defaults, SCHEMA
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
 
 class Queue:
     async def publish(self, messages):
