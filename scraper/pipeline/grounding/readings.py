@@ -19,7 +19,7 @@ def canonical(number: float | str | Decimal) -> str | None:
     """One way to write each number: no exponent, no zeros that say nothing. None for what is no number."""
     try:
         value = number if isinstance(number, Decimal) else Decimal(str(number))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # an integer may have too many digits to be written
         return None
     if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
         return None

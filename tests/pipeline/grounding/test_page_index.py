@@ -316,6 +316,10 @@ def test_title_and_address_of_the_page_count():
     assert page.find("AB-123456") == "Address: https://shop.example/p/AB-123456"
 
 
+def test_a_number_with_too_many_digits_to_be_written_is_not_found():
+    assert found("€ 20.00", 10**5000, PRICE) is None
+
+
 def test_what_is_no_scalar_is_not_found():
     page = PageIndex("true null 1")
     assert [page.find(value) for value in (True, None, [1], {"a": 1})] == [None] * 4
