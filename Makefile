@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint bench bench-extraction test-pages test-vllm rabbitmq chromium clean help
+.PHONY: install demo test chaos lint bench bench-extraction test-pages test-vllm rabbitmq chromium clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ chromium:
 
 test: lint rabbitmq chromium  ## lint, types and all tests, a real RabbitMQ and a real browser included
 	$(BIN)/python -m pytest
+
+chaos: $(READY) rabbitmq  ## pull every plug while 2,000 tasks run, and audit each of them: make chaos SECONDS=3600
+	$(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TASKS),--tasks $(TASKS)) $(ARGS)
 
 test-pages: $(READY) rabbitmq  ## real pages through both brokers: make test-pages PAGES_DIR=../shared/pages
 	@test -n "$(PAGES_DIR)" || { echo "name the folder of pages: make test-pages PAGES_DIR=…"; exit 2; }

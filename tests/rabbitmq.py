@@ -30,9 +30,17 @@ AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 class PrivateNode:
     """One broker node. `start` blocks until it answers; from a coroutine call it with `asyncio.to_thread`."""
 
-    def __init__(self, *, consumer_timeout_ms: int | None = None, beside: PrivateNode | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        consumer_timeout_ms: int | None = None,
+        beside: PrivateNode | None = None,
+        password: str = "guest",
+    ) -> None:
+        """`password` is the user guest's."""
         self._directory = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
         self._consumer_timeout_ms = consumer_timeout_ms
+        self._password = password
         self._cookie = beside._cookie if beside else secrets.token_hex(16)
         self._port_mapper = beside._port_mapper if beside else _PortMapper()
         self._owns_port_mapper = beside is None
@@ -47,8 +55,8 @@ class PrivateNode:
     def url(self) -> str:
         return self.url_for()
 
-    def url_for(self, *, user: str = "guest", password: str = "guest", vhost: str = "%2F") -> str:
-        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{vhost}"
+    def url_for(self, *, user: str = "guest", password: str | None = None, vhost: str = "%2F") -> str:
+        return f"amqp://{user}:{self._password if password is None else password}@127.0.0.1:{self.port}/{vhost}"
 
     def __enter__(self) -> Self:
         try:
@@ -74,7 +82,7 @@ class PrivateNode:
                 stderr=output,
                 start_new_session=True,
             )
-        self._guard = _kill_when_we_are_gone(self._server.pid, leaving=self._directory)
+        self._guard = kill_when_we_are_gone(self._server.pid, leaving=self._directory)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -149,7 +157,7 @@ class PrivateNode:
                 self._server.wait()
             self._server = None
         if self._guard is not None:
-            _dismiss(self._guard)
+            dismiss(self._guard)
             self._guard = None
 
     def _write_configuration(self) -> None:
@@ -159,7 +167,7 @@ class PrivateNode:
         cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         (self._directory / "environment").touch()
-        lines = ["log.file.level = warning", "disk_free_limit.absolute = 1MB"]
+        lines = ["log.file.level = warning", "disk_free_limit.absolute = 1MB", f"default_pass = {self._password}"]
         advanced = "[]."
         if self._consumer_timeout_ms is not None:
             lines.append(f"consumer_timeout = {self._consumer_timeout_ms}")
@@ -208,13 +216,13 @@ class _PortMapper:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            self._guard = _kill_when_we_are_gone(self._process.pid)
+            self._guard = kill_when_we_are_gone(self._process.pid)
 
     def stop(self) -> None:
         if self._process is not None and self._guard is not None:
             self._process.kill()
             self._process.wait()
-            _dismiss(self._guard)
+            dismiss(self._guard)
             self._process = self._guard = None
 
 
@@ -252,7 +260,7 @@ def _program(name: str) -> str:
     return found
 
 
-def _kill_when_we_are_gone(pid: int, *, leaving: Path | None = None) -> subprocess.Popen[bytes]:
+def kill_when_we_are_gone(pid: int, *, leaving: Path | None = None) -> subprocess.Popen[bytes]:
     """A shell that waits for the end of its input, which comes when we end, even by SIGKILL.
 
     It then kills `pid` and deletes the folder `leaving`.
@@ -263,7 +271,7 @@ def _kill_when_we_are_gone(pid: int, *, leaving: Path | None = None) -> subproce
     )
 
 
-def _dismiss(guard: subprocess.Popen[bytes]) -> None:
+def dismiss(guard: subprocess.Popen[bytes]) -> None:
     guard.kill()
     guard.wait()
     assert guard.stdin

@@ -1,0 +1,403 @@
+"""One service with everything it needs and nothing it shares, and the witnesses of what becomes of its tasks.
+
+    async with World(folder, broker=EmbeddedQueue(), tasks=200, seed=1) as world:
+        await world.submit()
+        world.start()
+        ...                                   # the fault
+        await world.until_settled(seconds=120)
+        count = await world.verdict()
+
+The witnesses are independent of what they watch: a trigger in the results database, the simulated model server's
+referee, the queues as anybody may count them, the log, /proc, and the folder itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from scraper.testing.site import SimulatedSite
+from scraper.testing.vllm import SimulatedVLLM
+from tests.chaos.audit import DONE, Count, Rules, Seen, Stored, audit, leaked
+from tests.chaos.disk import Disk
+from tests.chaos.tasks import BODY_SECRET, PAGE_SECRET, PROMPT_SECRET, TASK_MAX_BYTES, Given, given
+from tests.rabbitmq import dismiss, kill_when_we_are_gone
+from tests.service import Service
+
+API_KEY = "planted-api-key-7d20e5"
+BROKER_PASSWORD = "planted-broker-password-41bb9a"
+SECRETS = {
+    "VLLM_API_KEY": API_KEY,
+    "the broker's password": BROKER_PASSWORD,
+    "text of a page": PAGE_SECRET,
+    "instructions of a prompt": PROMPT_SECRET,
+    "text of a body that is no task": BODY_SECRET,
+}
+
+SETTINGS = {
+    "WORKERS": 4,
+    "CONCURRENT_CONSUMERS_PER_WORKER": 3,
+    "VLLM_MAX_CONCURRENT": 2,
+    "VLLM_REQUESTS_PER_MINUTE": 1200,
+    "VLLM_TIMEOUT": 10,
+    "VLLM_BASE_BACKOFF": 0.2,
+    "VLLM_MAX_BACKOFF": 2,
+    "VLLM_CIRCUIT_BREAKER_TIMEOUT": 2,
+    "VLLM_API_KEY": API_KEY,
+    "TASK_MAX_BYTES": TASK_MAX_BYTES,
+    "BROKER_HEARTBEAT": 2,
+    "DRAIN_SECONDS": 10,
+    "ALLOW_PRIVATE_ADDRESSES": "on",
+    "FETCH_DELAY": 0,
+    "LOG_FORMAT": "json",
+}
+
+TIME_SCALE = 20.0  # of the model server: answers take about as long as the pace leaves between two of them
+STOP_SECONDS, TOOK_TOO_LONG = 60.0, -1
+LOOK_SECONDS = 0.25
+PROGRESS_SECONDS = 180.0
+"""For a few tasks: workers that died often are started again after half a minute, and some tasks wait a minute."""
+REFEREE_SECONDS = 0.01
+
+_STAYS = {"log", "scraper.db", "data/scraper.db"} | {f"run/host_turns.sqlite{end}" for end in ("", "-wal", "-shm")}
+"""Of two processes that close a database in the same moment, SQLite lets neither tidy up behind the other."""
+
+_WITNESS = """
+CREATE TABLE IF NOT EXISTS witness_stored (task_id TEXT, reason TEXT, attempts INTEGER);
+CREATE TRIGGER IF NOT EXISTS witness_added AFTER INSERT ON results_rows BEGIN
+    INSERT INTO witness_stored VALUES (new.task_id, new.reason, new.attempts);
+END;
+CREATE TRIGGER IF NOT EXISTS witness_replaced AFTER UPDATE ON results_rows BEGIN
+    INSERT INTO witness_stored VALUES (new.task_id, new.reason, new.attempts);
+END;
+"""
+
+
+class Queue(Protocol):
+    """Where the tasks of a world wait, as a stranger sees it."""
+
+    url: str | None
+
+    async def publish(self, bodies: list[bytes], *, namespace: str, database: Path) -> None: ...
+
+    async def left(self, *, namespace: str, database: Path) -> int: ...
+
+
+class World:
+    """Entered once. The folder's path must be short: sockets are made in it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        queue: Queue,
+        tasks: int,
+        seed: int,
+        poison: bool = False,
+        attempts_may_be_spent: bool = False,
+        python: Path | None = None,
+        data: Path | None = None,
+        settings: Mapping[str, object] | None = None,
+        happened: dict[str, float] | None = None,
+    ) -> None:
+        """`happened` is where what happened is counted."""
+        self.random = random.Random(seed)
+        self.queue = queue
+        self.folder = folder
+        self.data = data or folder
+        self.database = self.data / "scraper.db"
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.model: SimulatedVLLM
+        self.site: SimulatedSite
+        self.given: Given
+        self.namespace = f"chaos-{secrets.token_hex(6)}"
+        self.happened = {} if happened is None else happened
+        self.disk: Disk | None = None
+        self._tasks, self._seed, self._poison = tasks, seed, poison
+        self._attempts_may_be_spent = attempts_may_be_spent
+        self._python = python or Path(sys.executable)
+        self._mains: list[subprocess.Popen[bytes]] = []
+        self._codes: list[int] = []
+        self._guards = contextlib.ExitStack()
+        self._late = 0.0
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            self.model = await stack.enter_async_context(
+                SimulatedVLLM(time_scale=TIME_SCALE, api_key=API_KEY, seed=self._seed)
+            )
+            self.site = await stack.enter_async_context(SimulatedSite())
+            watch = asyncio.create_task(self._watch_the_referee())
+            stack.push_async_callback(_ended, watch)
+            stack.enter_context(self._guards)
+            stack.callback(self.kill)
+            for name in ("tmp", "run", "bin"):
+                (self.folder / name).mkdir(mode=0o700)
+            self._service = Service(
+                self.folder,
+                broker_url=self.queue.url,
+                QUEUE_NAMESPACE=self.namespace,
+                VLLM_BASE_URL=self.model.base_url,
+                TMPDIR=self.folder / "tmp",
+                PATH=f"{self._mark}:{os.environ.get('PATH', os.defpath)}",
+                **self.settings,
+            )
+            database = f"sqlite:///{self.database}"
+            self._service.environment |= {"RESULTS_URL": database, "BROKER_URL": self.queue.url or database}
+            self.given = await asyncio.to_thread(
+                given, self._tasks, site=self.site, poison=self._poison, seed=self._seed
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.__aexit__(*error)
+
+    # what the owner does
+
+    async def submit(self) -> None:
+        """The tasks by the command, the poison in their middle by a stranger; from then on the witness writes."""
+        half = len(self.given.lines) // 2
+        await self._submit(self.given.lines[:half])
+        call_witness(self.database)
+        await self.queue.publish(self.given.bodies, namespace=self.namespace, database=self.database)
+        await self._submit(self.given.lines[half:])
+
+    def start(self) -> None:
+        """`python -m scraper.main`, its log in a file."""
+        with (self.folder / "log").open("ab") as log:
+            main = subprocess.Popen(
+                [self._python, "-m", "scraper.main"],
+                env=self._service.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._mains.append(main)
+        self._guards.callback(dismiss, kill_when_we_are_gone(main.pid))  # its workers see it go, and end as well
+
+    async def stop(self) -> None:
+        """As an administrator stops it. With which exit code is for the verdict."""
+        self.main.terminate()
+        try:
+            self._codes.append(await asyncio.to_thread(self.main.wait, STOP_SECONDS))
+        except subprocess.TimeoutExpired:
+            self._codes.append(TOOK_TOO_LONG)
+
+    def kill(self) -> None:
+        """As a power cut does: every process at once."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for main in self._mains:
+            main.wait()
+
+    # what a fault needs
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every process of this world."""
+        return self._service.environment
+
+    @property
+    def main(self) -> subprocess.Popen[bytes]:
+        return self._mains[-1]
+
+    def workers(self) -> list[int]:
+        """Pids of the workers that run now."""
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children").read_text().split()
+            return [int(child) for child in children if _is_alive(int(child))]
+        return []
+
+    def processes(self) -> list[int]:
+        """Pids of everything of this world that runs now, children of workers included."""
+        return [pid for pid in _pids() if pid != os.getpid() and _environ_has(pid, f"PATH={self._mark}:")]
+
+    def count(self, what: str, more: float = 1) -> None:
+        """Say that something happened; a row demands that enough did."""
+        self.happened[what] = self.happened.get(what, 0) + more
+
+    def settled(self) -> int:
+        """Tasks that have ended so far."""
+        try:
+            with contextlib.closing(_reading(self.database)) as database:
+                (settled,) = database.execute("SELECT count(DISTINCT task_id) FROM witness_stored").fetchone()
+        except sqlite3.Error:
+            return 0
+        return int(settled)
+
+    @property
+    def unsettled(self) -> int:
+        return len(self.given.expected) - self.settled()
+
+    async def until_settled(self, *, seconds: float, but: int = 0) -> bool:
+        """Until all tasks but so many have ended, and with none left the queues are empty. False: it took too long."""
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: self.unsettled <= but, seconds=seconds)
+            while not but and await self._queued():  # copies of what is done, in a queue where they wait
+                await asyncio.sleep(LOOK_SECONDS)
+                if (seconds := seconds - LOOK_SECONDS) < 0:
+                    return False
+            return True
+        return False
+
+    async def until_at_work(self, *, done: int = 1) -> None:
+        """Until the first tasks have ended: a fault shall meet a service that works."""
+        await until(lambda: self.settled() >= done, seconds=PROGRESS_SECONDS)
+
+    async def progress(self, tasks: int) -> None:
+        """Until so many more tasks have ended, or none is left."""
+        wanted = min(self.settled() + tasks, len(self.given.expected))
+        await until(lambda: self.settled() >= wanted, seconds=PROGRESS_SECONDS)
+
+    async def log(self) -> list[dict[str, Any]]:
+        """The events so far."""
+        return await asyncio.to_thread(lambda: list(_events((self.folder / "log").read_text(errors="replace"))))
+
+    # what the witnesses say
+
+    async def verdict(self) -> Count:
+        """Stop everything and count."""
+        await self.stop()
+        queued = await self._queued()
+        exported = await asyncio.to_thread(self._service.results)
+        files = sorted(self._files_left())  # before the witness looks: whoever reads a database leaves files beside it
+        stored = statement_of(self.database)
+        log = (self.folder / "log").read_text(errors="replace")
+        stats = self.model.stats
+        seen = Seen(
+            stored=stored,
+            exported={row["task_id"]: row["reason"] or DONE for row in exported},
+            queued=queued,
+            max_in_flight=stats.max_in_flight,
+            starts=stats.starts,
+            unsteady_seconds=self._late,
+            exit_code=next(filter(None, self._codes), 0),
+            processes=[f"{pid} {_command(pid)}" for pid in self.processes()],
+            files=files,
+            secrets=leaked(log, SECRETS),
+            tracebacks=[line for line in log.splitlines() if line.startswith("Traceback")],
+        )
+        rules = Rules(
+            max_in_flight=int(str(self.settings["VLLM_MAX_CONCURRENT"])),
+            interval_seconds=60.0 / float(str(self.settings["VLLM_REQUESTS_PER_MINUTE"])),
+            attempts_may_be_spent=self._attempts_may_be_spent,
+        )
+        return audit(self.given.expected, seen, rules)
+
+    @property
+    def _mark(self) -> str:
+        """A folder of the PATH that only processes of this world have: all of them pass it on to their children."""
+        return str(self.folder / "bin")
+
+    async def _submit(self, lines: list[str]) -> None:
+        file = self.folder / "tasks.jsonl"
+        file.write_text("\n".join(lines))
+        said = await asyncio.to_thread(self._service, "submit", file)
+        assert said.returncode == 0, said.stderr
+        file.unlink()
+
+    async def _queued(self) -> int:
+        return await self.queue.left(namespace=self.namespace, database=self.database)
+
+    def _files_left(self) -> Iterator[str]:
+        for file in self.folder.rglob("*"):
+            name = str(file.relative_to(self.folder))
+            if file.is_dir() or name.startswith(("python/", "ballast")):
+                continue
+            if name in _STAYS or name.endswith((".lock", ".state")):
+                continue
+            yield name
+
+    async def _watch_the_referee(self) -> None:
+        """How late this loop, which the model server and its referee share, gets to see what has arrived."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + REFEREE_SECONDS
+            await asyncio.sleep(REFEREE_SECONDS)
+            self._late = max(self._late, clock() - due)
+
+
+def call_witness(path: Path) -> None:
+    """From now on, each time that the results database takes a result is written down, in the same transaction."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(_WITNESS)
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)
+
+
+def statement_of(path: Path) -> list[Stored]:
+    """What it has written."""
+    with contextlib.closing(_reading(path)) as database:
+        rows = database.execute("SELECT task_id, reason, attempts FROM witness_stored ORDER BY rowid").fetchall()
+    return [Stored(task_id, reason or DONE, attempts) for task_id, reason, attempts in rows]
+
+
+async def until(true: Callable[[], bool], *, seconds: float) -> None:
+    """Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 other processes bring it about
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _events(log: str) -> Iterator[dict[str, Any]]:
+    for line in log.splitlines():
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):  # its process was killed while it wrote
+                yield json.loads(line)
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _environ_has(pid: int, start: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return any(each.startswith(start.encode()) for each in environ.split(b"\0"))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far; 0 once it is gone."""
+    with contextlib.suppress(OSError):
+        _, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[10]) + int(fields[11])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return "?"
