@@ -140,6 +140,7 @@ class Outlet:
         self._number = number
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
+        self._written = 0
         self._changed = threading.Condition()
         self._ended = False
         self.closed = threading.Event()  # nobody reads any more
@@ -155,17 +156,22 @@ class Outlet:
             self._changed.notify()
 
     def end(self, *, seconds: float) -> None:
-        """Write what waits, as far as somebody reads it so soon."""
+        """Write what waits, until nobody has read any of it for `seconds`."""
         with self._changed:
             self._ended = True
             self._changed.notify()
-        self._thread.join(seconds)
+        before = -1
+        while self._thread.is_alive() and self._written > before:
+            before = self._written
+            self._thread.join(seconds)
 
     def _work(self) -> None:
         with suppress(OSError):
             while (text := self._next()) is not None:
                 while text:
-                    text = text[os.write(self._number, text) :]
+                    written = os.write(self._number, text)
+                    self._written += written
+                    text = text[written:]
         self.closed.set()
 
     def _next(self) -> bytes | None:
