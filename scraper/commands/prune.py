@@ -51,6 +51,8 @@ def command(*, older_than: timedelta, results: bool, dry_run: bool, as_json: boo
         return
     for what, each in freed.items():
         click.echo(f"{each.count:10}  {_size(each.bytes):>10}  {_TITLES[what]}")
+    if "submitted" not in freed:
+        click.echo("ids remembered as waiting stay: the queue is not empty, or could not be asked", err=True)
     if dry_run:
         click.echo("nothing was changed", err=True)
 

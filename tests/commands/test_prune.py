@@ -68,6 +68,7 @@ def test_ids_are_remembered_while_anything_waits(old_things):
 
     asyncio.run(publish())
     assert "submitted" not in counts("--older-than", "30d")[1]
+    assert "the queue is not empty" in prune("--older-than", "30d").stderr
 
 
 def test_a_broker_that_is_away_keeps_nobody_from_pruning(old_things, monkeypatch):
