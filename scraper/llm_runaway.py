@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 LOOK_BYTES: Final = 16 * 1024
+LONGEST_EVENT_BYTES: Final = 1 << 20  # what goes on for longer without a line end is no stream of events
 TAIL_CHARS: Final = 8 * 1024
 WHITESPACE_CHARS: Final = 200  # indentation of the deepest sane answer is half of that
 DIGITS: Final = 150  # a grammar bounds no number; the longest sane ones, of cards and accounts, have 40
@@ -55,6 +56,8 @@ class AnswerWatch:
 
     def _look(self) -> Runaway | None:
         whole, line_end, self._rest = b"".join((self._rest, *self._fresh)).rpartition(b"\n")
+        if len(self._rest) > LONGEST_EVENT_BYTES:
+            self._rest = b""
         self._fresh.clear()
         self._bytes = 0
         words = [word for word in _WORDS.findall(whole + line_end) if word]

@@ -106,6 +106,14 @@ def test_whatever_arrives_watching_never_fails(chunks, times):
         watch.sees(chunk * 60)
 
 
+def test_a_body_in_one_endless_line_is_not_gathered():
+    watch = AnswerWatch(max_tokens=100, max_depth=3)
+    for _ in range(40):
+        assert watch.sees(b"x" * (100 << 10)) is None
+    spaces = list(pieces(*[" " * 4] * 1000))
+    assert watch.sees(b"\n" + b"".join(spaces)) is Runaway.BUDGET
+
+
 def test_watching_costs_a_small_part_of_parsing():
     body = list(pieces('{"items": [', *listed(500), "]}"))
 

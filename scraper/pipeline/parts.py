@@ -60,7 +60,7 @@ def of_a_part(shape: CompiledSchema) -> CompiledSchema:
     if not isinstance(properties, dict) or together(schema):
         return shape
     loose = {name: _without(part, "minItems") if _is_array(part) else part for name, part in properties.items()}
-    return compile_schema({**schema, "properties": loose, "required": []})
+    return compile_schema({**schema, "type": "object", "properties": loose, "required": []})
 
 
 def merged(answers: Sequence[Json], schema: Schema) -> Json:

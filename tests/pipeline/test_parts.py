@@ -79,6 +79,7 @@ def test_a_part_need_not_have_what_the_whole_must_have():
     assert not loose.validator.is_valid({"items": [3]})
     assert list(loose.schema["properties"]) == list(LISTING["properties"])
     assert of_a_part(compile_schema(THINGS | {"minItems": 3})).validator.is_valid([])
+    assert not of_a_part(compile_schema(LISTING | {"type": ["object", "null"]})).validator.is_valid(None)
 
 
 def test_a_schema_that_speaks_of_its_properties_together_is_asked_of_every_part_as_it_is():
