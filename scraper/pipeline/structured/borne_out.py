@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Final
 
 from scraper.models import Document, Json
-from scraper.pipeline.grounding import PageIndex
+from scraper.pipeline.grounding import Field, PageIndex
 from scraper.pipeline.grounding import field as grounding_field
 from scraper.pipeline.grounding.numbers import needs_support
 from scraper.pipeline.grounding.readings import canonical
@@ -27,6 +27,7 @@ from scraper.pipeline.structured.shown import amount_in, currency_in, day_in, wo
 from scraper.pipeline.structured.vocabulary import Kind, Property
 from scraper.pipeline.structured.wanted import Wanted
 
+MAX_LOOK_UPS: Final = 50  # of one page; a text that is not there takes up to 4 ms
 LONG_NUMBER: Final = 5  # digits; a shorter one may be a page or a year
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 
@@ -39,11 +40,16 @@ class Page:
         self.text = body if gap and ": " in head else document.text
         self.names: PageNames = names_of(dict(about))
         self.url: str = about["url"]
+        self._look_ups = 0
 
     @cached_property
-    def index(self) -> PageIndex:
-        """Costs more than all else here: asked only for what is not on the page letter by letter, but may be."""
+    def _index(self) -> PageIndex:
         return PageIndex(self.text)
+
+    def look_up(self, value: Json, field: Field) -> str | None:
+        """Costs more than all else here: asked only for what is not on the page letter by letter, but may be."""
+        self._look_ups += 1
+        return self._index.find(value, field) if self._look_ups <= MAX_LOOK_UPS else None
 
     @cached_property
     def lower(self) -> str:
@@ -73,7 +79,7 @@ def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str 
     if (
         kind != "words"
         and page.may_show(shown_as, kind)
-        and (found := page.index.find(shown_as, grounding_field(said.name)))
+        and (found := page.look_up(shown_as, grounding_field(said.name)))
     ):
         return found
     return page.url if kind == "code" and _is_in_address(shown_as, page.url) else None
@@ -100,7 +106,7 @@ def _number_borne_out(number: str, said: Property, field: Wanted, page: Page) ->
         return found
     if wanted.demand.money and (priced := amount_in(page.text, amount, current=current, priced=True)):
         return priced
-    return page.index.find(float(number) if "." in number else int(number), wanted)
+    return page.look_up(float(number) if "." in number else int(number), wanted)
 
 
 def _is_in_address(code: str, url: str) -> bool:

@@ -85,12 +85,13 @@ class _Taker:
 
     def _list(self, field: Wanted, each: Wanted, said: Property, about: Sequence[Source]) -> Known:
         sayings = agreed_list(each, said, about)
-        borne = [
-            (saying, seen) for saying in sayings if (seen := borne_out(saying, said, field, self._page)) is not None
-        ]
-        if not sayings or len(borne) < len(sayings):
-            return Known()
-        return _known(field.path, [saying.value for saying in sayings], borne)
+        borne: list[tuple[Saying, str]] = []
+        for saying in sayings:
+            seen = borne_out(saying, said, field, self._page)
+            if seen is None:
+                return Known()  # a list is taken whole or not at all
+            borne.append((saying, seen))
+        return _known(field.path, [saying.value for saying in sayings], borne) if borne else Known()
 
     def _thing(self, asked: Asked, about: Sequence[Source]) -> Known:
         """An object's properties, each by itself; nothing where a source has several such objects."""

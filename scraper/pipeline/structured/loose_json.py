@@ -40,11 +40,8 @@ def read_at(text: str, begin: int) -> tuple[Json, int]:
         return None, 0
 
 
-def script_value_at(text: str, begin: int) -> Json:
-    """The object or array that a script assigns at `begin`: JSON, or a literal with names and single quotes."""
-    value, end = read_at(text, begin)
-    if end:
-        return value
+def literal_at(text: str, begin: int) -> Json:
+    """The object or array that a script writes at `begin` with names, single quotes and comments, as programs may."""
     literal = _mended(text[begin : begin + MAX_LITERAL_CHARS], balanced=True)
     return read_at(literal, 0)[0]
 
@@ -64,7 +61,10 @@ def _roots(text: str) -> Iterator[Json]:
 
 def _unwrapped(text: str) -> str:
     """Without the comment or CDATA section around it, and unescaped where a template escaped all of it."""
-    text = _WRAPPING.sub("", text).strip()
+    begin = _OPENING.match(text)
+    text = text[begin.end() if begin else 0 :].rstrip()
+    end = _CLOSING.search(text, max(0, len(text) - 40))
+    text = text[: end.start() if end else None].strip()
     return html.unescape(text) if "&quot;" in text and '"' not in text else text
 
 
@@ -80,6 +80,8 @@ def _mended(text: str, *, balanced: bool = False) -> str:
         token = match[0]
         first = token[0]
         if first in "\"'`":
+            if len(token) < 2 or token[-1] != first:
+                break  # it has no end, or a name in it that stands for something
             parts.append(_string(token))
         elif token.startswith(("//", "/*")) or token.isspace():
             continue
@@ -110,15 +112,14 @@ def _string(token: str) -> str:
 
 
 _BETWEEN: Final = re.compile(r"[\s,;]*")
-_WRAPPING: Final = re.compile(
-    r"^\s*(?:/\*|//)?\s*(?:<!--|<!\[CDATA\[)\s*(?:\*/|//)?|(?:/\*|//)?\s*(?:-->|\]\]>)\s*(?:\*/)?;?\s*$"
-)
+_OPENING: Final = re.compile(r"(?:/\*|//)?\s*(?:<!--|<!\[CDATA\[)\s*(?:\*/|//)?")
+_CLOSING: Final = re.compile(r"(?:/\*|//)?\s*(?:-->|\]\]>)\s*(?:\*/)?;?$")
 _NAME: Final = re.compile(r"[A-Za-z_$][\w$]*|\d+")
-_TOKEN: Final = re.compile(
-    r'"(?:[^"\\]|\\.)*"'
-    r"|'(?:[^'\\]|\\.)*'"
-    r"|`(?:[^`\\$]|\\.)*`"
-    r"|//[^\n]*|/\*.*?\*/"
+_TOKEN: Final = re.compile(  # what never ends, ends with the text: nothing is looked at twice
+    r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
+    r"|'(?:[^'\\]|\\.)*+(?:'|\\?\Z)"
+    r"|`(?:[^`\\$]|\\.)*+(?:`|\\?\Z|(?=\$))"
+    r"|//[^\n]*|/\*(?:.*?\*/|.*)"
     r"|\s+|[{}\[\]:,]|!0|!1|void 0|[A-Za-z_$][\w$.]*|[-+]?[\d.][\d.eE+-]*|.",
     re.DOTALL,
 )

@@ -18,6 +18,7 @@ from scraper.pipeline.structured.bounds import MAX_DEPTH, MAX_KEY_CHARS, MAX_STR
 from scraper.pipeline.structured.terms import short, types_of
 
 MAX_MARKED: Final = 5000  # elements with a property
+MAX_NAMES: Final = 8  # of one element
 MAX_REFERRED: Final = 20  # ids in itemref
 _ADDRESSES: Final = {
     "a": "href",
@@ -69,7 +70,8 @@ def read_marked_up(
         if room.full:
             break
         attrs = node.attributes
-        names = [short(name) for name in (attrs.get(syntax.property) or "").split() if len(name) <= MAX_KEY_CHARS]
+        told = (attrs.get(syntax.property) or "").split()[:MAX_NAMES]
+        names = [short(name) for name in told if len(name) <= MAX_KEY_CHARS]
         if syntax.scope in attrs:
             thing = walk.open(node, attrs, room)
             if not names or thing.parent is None:
@@ -83,6 +85,7 @@ def read_marked_up(
                 continue
             owner, value = found, _value(node, attrs, room, base_url)
         for name in names:
+            room.chars -= len(value) if isinstance(value, str) else 0
             _add(owner.value, room.key(name), value)
     yield from ((thing.path, thing.value) for thing in tops if len(thing.value) > 1)
 

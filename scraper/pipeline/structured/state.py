@@ -12,10 +12,11 @@ from typing import Final, TypeAlias
 
 from scraper.models import Json
 from scraper.pipeline.structured.bounds import Room, bounded
-from scraper.pipeline.structured.loose_json import read_at, script_value_at, values_in
+from scraper.pipeline.structured.loose_json import literal_at, read_at, values_in
 from scraper.pipeline.structured.names import PageNames
 
 MAX_STATES: Final = 40  # assignments read in one page
+MAX_LITERALS: Final = 8  # of them, that are no JSON: up to 5 ms each
 MAX_STATE_CHARS: Final = 2 << 20  # of all scripts that are read
 MAX_LOOKED_AT: Final = 60_000  # objects and arrays of all states
 MAX_KEPT: Final = 12
@@ -78,7 +79,7 @@ def _is_of_page(value: dict[str, Json], names: PageNames) -> bool:
 
 def _states(documents: Iterable[str], scripts: Iterable[str]) -> Iterator[tuple[str, Json]]:
     left = MAX_STATE_CHARS
-    count = 0
+    count = literals = 0
     for number, document in enumerate(documents):
         left -= len(document)
         if left < 0 or count >= MAX_STATES:
@@ -95,15 +96,19 @@ def _states(documents: Iterable[str], scripts: Iterable[str]) -> Iterator[tuple[
             if count >= MAX_STATES:
                 return
             count += 1
-            value = _assigned(script, match.end())
+            value, is_json = _assigned(script, match.end())
+            if not is_json and literals < MAX_LITERALS:
+                literals += 1
+                value = literal_at(script, match.end())
             if isinstance(value, dict | list):
                 yield f"/script/{number}", value
 
 
-def _assigned(script: str, begin: int) -> Json:
+def _assigned(script: str, begin: int) -> tuple[Json, bool]:
+    """The value that is assigned at `begin`, and whether it is written as JSON."""
     if script.startswith("JSON.parse(", begin):
         begin = script.find("(", begin) + 1
-    if script[begin : begin + 1] == '"':
-        text, end = read_at(script, begin)
-        return read_at(text, 0)[0] if end and isinstance(text, str) and text[:1] in "{[" else None
-    return script_value_at(script, begin)
+    value, end = read_at(script, begin)
+    if end and isinstance(value, str):
+        return (read_at(value, 0)[0] if value[:1] in {"{", "["} else None), True
+    return value, end > 0

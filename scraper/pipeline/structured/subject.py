@@ -16,6 +16,7 @@ from scraper.pipeline.structured.names import PageNames, as_words
 from scraper.pipeline.structured.vocabulary import Thing
 
 MAX_CANDIDATES: Final = 200
+MAX_ALIKE: Final = 12  # things that are the subject equally; more are a list
 MOST_OF_ITS_WORDS: Final = 0.6
 
 
@@ -32,7 +33,8 @@ def subjects(found: Iterator[dict[str, Json]], thing: Thing, names: PageNames) -
     marked = [(_standing(each, names), each) for each in candidates]
     best = max((standing for standing, _ in marked), default=0)
     if best >= 2:
-        return [each for standing, each in marked if standing == best]
+        alike = [each for standing, each in marked if standing == best]
+        return alike if len(alike) <= MAX_ALIKE else []
     if len(candidates) == 1 and (best or _shares_words(candidates[0], names)):
         return candidates
     return []

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -221,6 +222,34 @@ FRAGMENTS = ['<div itemscope itemtype="x">', "<b itemprop=a>", "<i itemprop=b it
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
 def test_no_page_makes_it_raise_and_the_result_is_json(html):
     json.dumps(read(html), allow_nan=False).encode()
+
+
+ENDLESS = {
+    "strings": lambda n: '<script type="application/ld+json">{' + '"a\\\\' * n + "</script>",
+    "comments": lambda n: '<script type="application/ld+json">{' + "/*" * n + "</script>",
+    "white space": lambda n: '<script type="application/ld+json">{x' + " " * n + "}</script>",
+    "values": lambda n: '<script type="application/ld+json">' + "{} " * n + "</script>",
+    "single quotes": lambda n: "<h1>Nordlys kettle</h1><script>__STATE__={'Nordlys kettle" + "\\\\'" * n + "</script>",
+    "assignments": lambda n: "<h1>Nordlys kettle</h1><script>Nordlys kettle" + "data={a:" * n + "</script>",
+    "things": lambda n: "<p itemscope>" * (n // 10) + "<b itemprop=a>",
+    "properties": lambda n: "<div itemscope>" + "<b itemprop='a b c d e f g h i'>x</b>" * (n // 10),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_reading_takes_no_longer_than_there_is_to_read(kind):
+    """Eight times as much takes about eight times as long, and not 64 times."""
+
+    def seconds(count):
+        tree = LexborHTMLParser(ENDLESS[kind](count))
+        least = float("inf")
+        for _ in range(3):
+            begun = time.process_time()
+            read_structured(tree, url=URL, sources=SOURCES)
+            least = min(least, time.process_time() - begun)
+        return least
+
+    assert seconds(40_000) < 30 * max(seconds(5_000), 0.0005)
 
 
 def test_the_tree_is_left_as_it_was():
