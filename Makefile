@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test chaos lint bench bench-extraction test-pages test-vllm rabbitmq chromium clean help
+.PHONY: install demo test chaos soak lint bench bench-extraction bench-grants bench-peers test-pages test-vllm rabbitmq \
+	chromium clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,6 +54,16 @@ bench-extraction: $(READY)  ## what pages answer, keep and cost: make bench-extr
 
 bench: $(READY) rabbitmq  ## cost of a task beside its floor, in one run
 	$(BIN)/python benchmarks/tasks.py
+
+bench-grants: $(READY)  ## cost of a grant of the shared throttle beside a bare event loop, in one run
+	$(BIN)/python -m benchmarks.grants
+
+bench-peers: $(READY)  ## four processes with the same limits: ours and other limiters, measured at the server
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.peers
+
+soak: $(READY)  ## half an hour of killed, stopped and stalled processes around one throttle: make soak SEED=7
+	SIEGE_SCALE=20 SIEGE_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/throttle/test_siege.py -s
 
 clean:  ## what can be made again
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

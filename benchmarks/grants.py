@@ -5,9 +5,10 @@
 
 Every caller asks, is granted and gives back at once, so that nothing but the throttle is measured. Paced is the
 fastest that settings allow: each grant wakes two sleeping loops three times, and what that costs is the machine's.
-So the same run measures a floor: a bare asyncio server that sends a small line to one of as many processes, at the
-same pace, and gets it back. Unpaced, only slots hold anybody back, and what is measured is our own work. Of several
-rounds the cheapest counts: whatever else the machine does can only add. The budget is 0.3 ms for both sides together.
+So the same run measures a floor: a bare server on the same event loop that sends a small line to one of as many
+processes, at the same pace, and gets it back. Unpaced, only slots hold anybody back, and what is measured is our own
+work. Of several rounds the cheapest counts: whatever else the machine does can only add. The budget is 0.3 ms for both
+sides together.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+from scraper.event_loop import run
 from scraper.throttle.coordinator import Coordinator
 from scraper.throttle.rate_limiter import RateLimiter
 from scraper.throttle.seam import Throttle
@@ -48,7 +50,7 @@ def host(run_dir: Path, pipe: Connection) -> None:
         async with Coordinator(ENDPOINT, run_dir=run_dir):
             await _measured(pipe)
 
-    asyncio.run(main())
+    run(main())
 
 
 def client(run_dir: Path, callers: int, per_minute: float, pipe: Connection) -> None:
@@ -58,14 +60,14 @@ def client(run_dir: Path, callers: int, per_minute: float, pipe: Connection) -> 
         ) as throttle:
             await _call(throttle, callers, pipe)
 
-    asyncio.run(main())
+    run(main())
 
 
 def alone(_: Path, callers: int, per_minute: float, pipe: Connection) -> None:
     async def main() -> None:
         await _call(RateLimiter(SLOTS, per_minute), callers, pipe)
 
-    asyncio.run(main())
+    run(main())
 
 
 def bare_host(run_dir: Path, per_minute: float, pipe: Connection) -> None:
@@ -78,10 +80,9 @@ def bare_host(run_dir: Path, per_minute: float, pipe: Connection) -> None:
 
         class Wire(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                wires.append(transport)
+                wires.append(cast("asyncio.Transport", transport))  # uvloop's are none by inheritance
                 if per_minute >= UNPACED_PER_MINUTE:
-                    transport.write(BARE_LINE)
+                    wires[-1].write(BARE_LINE)
 
             def connection_lost(self, _: Exception | None) -> None:
                 wires.clear()  # the measurement is over
@@ -103,15 +104,14 @@ def bare_host(run_dir: Path, per_minute: float, pipe: Connection) -> None:
         await _measured(pipe, lambda: heard)
         server.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def bare_client(run_dir: Path, _: float, pipe: Connection) -> None:
     async def main() -> None:
         class Echo(asyncio.Protocol):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                assert isinstance(transport, asyncio.Transport)
-                self.transport = transport
+                self.transport = cast("asyncio.Transport", transport)
 
             def data_received(self, data: bytes) -> None:
                 self.transport.write(data)
@@ -120,7 +120,7 @@ def bare_client(run_dir: Path, _: float, pipe: Connection) -> None:
         await _measured(pipe)
         transport.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 async def _call(throttle: Throttle, callers: int, pipe: Connection) -> None:
@@ -199,7 +199,7 @@ def measure(sides: Sequence[Side], *, seconds: float) -> Cost:
 def cases(per_minute: float) -> dict[str, list[Side]]:
     """What is compared: its name, and the processes it takes."""
     return {
-        "bare asyncio, no throttle": [
+        "bare loop, no throttle": [
             partial(_placed, bare_host, (per_minute,)),
             *[partial(_placed, bare_client, (per_minute,))] * PROCESSES,
         ],

@@ -1,6 +1,6 @@
 """What processes that were all told the same limits really send: ours beside the limiters of others, at the server.
 
-    make peers                                     4 processes × 20 callers, «2 in flight, 60 per 6 s», 20 s each
+    make bench-peers                                  4 processes × 20 callers, «2 in flight, 60 per 6 s», 20 s each
     python -m benchmarks.peers --seconds 60
 
 Every process is given the limits and asks the same simulated model server in the same way; only who lets a caller go
@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 import httpx
 
+from scraper.event_loop import run
 from scraper.testing.vllm import SimulatedVLLM
 from scraper.throttle.shared_limiter import SharedRateLimiter
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
@@ -102,7 +103,7 @@ def process(name: str, url: str, run_dir: Path, begin: Event) -> None:
             await asyncio.get_running_loop().run_in_executor(None, begin.wait)
             await asyncio.gather(*(call() for _ in range(CALLERS)))
 
-    asyncio.run(main())
+    run(main())
 
 
 async def measure(name: str, *, seconds: float) -> tuple[int, int, float]:

@@ -15,7 +15,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from benchmarks import extraction_grounding
+from benchmarks import extraction_grounding, grants, peers
 from benchmarks.compare import Plan, Sample, compare, profile_once
 from benchmarks.extraction_input import pages
 from benchmarks.measure import used
@@ -230,3 +230,19 @@ def test_grounding_is_measured_by_a_pages_own_values_and_those_of_others(tmp_pat
     assert result.by_field["price"].accepted.count(True) == 3  # the one price that stands on every page
     assert not any(result.by_field["brand"].accepted)
     assert [table.row_count for table in extraction_grounding.tables(tmp_path)] == [7, 2]
+
+
+async def test_the_peers_benchmark_measures_at_the_server_what_all_processes_do_together():
+    in_flight, starts, used_share = await peers.measure("scraper", seconds=2)
+    assert in_flight <= peers.IN_FLIGHT
+    assert 2 * peers.PROCESSES <= starts <= peers.STARTS
+    assert 0 < used_share <= 1.1  # two seconds hold few starts
+
+
+def test_the_grants_benchmark_counts_grants_and_cpu_of_both_sides():
+    sides = grants.cases(60_000)
+    for case in ("bare loop, no throttle", "1 × 1,000 waiters"):
+        cost = grants.measure(sides[case], seconds=0.5)
+        assert cost.rate > 0
+        assert cost.first > 0
+        assert cost.others > 0

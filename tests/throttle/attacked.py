@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from scraper.errors import Held, ModelFailed, Permanent, Transient
+from scraper.event_loop import run
 from scraper.events import (
     CircuitClosed,
     CircuitHalfOpen,
@@ -147,4 +148,4 @@ def parse():
 
 
 if __name__ == "__main__":
-    asyncio.run(main(parse()))
+    run(main(parse()))
