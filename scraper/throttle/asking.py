@@ -10,7 +10,7 @@ from scraper.events import Blocker
 from scraper.throttle.admission import UNLIMITED
 from scraper.throttle.blocked_time import Waited
 from scraper.throttle.nanoseconds import to_seconds
-from scraper.throttle.protocol import Ask, Granted, Holds, Refused
+from scraper.throttle.protocol import Ask, Holds
 from scraper.throttle.revocable_permit import RevocablePermit
 from scraper.throttle.turn import Grant, Refusal
 
@@ -48,30 +48,6 @@ class Asking:
 
     def is_over(self, now: int, *, patience: int = 0) -> bool:
         return self.hold_until is not None and now > self.hold_until + patience
-
-    def grant(self, granted: Granted) -> Grant:
-        return Grant(
-            ticket=granted.id,
-            lease=granted.lease,
-            place=granted.place,
-            at=granted.at,
-            write_by=granted.write_by,
-            generation=granted.generation,
-            probe=granted.probe,
-            check=granted.check,
-            waited=self._waited(granted),
-        )
-
-    def refusal(self, refused: Refused) -> Refusal:
-        return Refusal(refused.id, refused.out_of, refused.reason, self._waited(refused))
-
-    def _waited(self, told: Granted | Refused) -> Waited:
-        return Waited(
-            slot=self.booked.slot + told.slot,
-            rate=self.booked.rate + told.rate,
-            circuit=self.booked.circuit + told.circuit,
-            server_pause=self.booked.server_pause + told.server_pause,
-        )
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from scraper.events import Event, LeaseReaped
 from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
 from scraper.throttle.brought_limits import BroughtLimits, Override
+from scraper.throttle.mailboxes import Mailboxes
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, sooner, to_seconds
 from scraper.throttle.protocol import (
@@ -36,18 +37,13 @@ from scraper.throttle.protocol import (
     Cancel,
     Command,
     Finish,
-    Granted,
     Holds,
     Message,
     Ping,
     Pong,
     Ready,
-    Refused,
     Revoked,
-    Settled,
-    Standing,
     Start,
-    State,
     Takes,
     Where,
 )
@@ -55,9 +51,9 @@ from scraper.throttle.scope import Scope
 from scraper.throttle.shared_status import status_of
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.turn import Grant, Lease, Refusal
+from scraper.throttle.turn_message import granted_of, refused_of, standing_of
 from scraper.throttle.verdict import CANCELLED, UNSENT
 from scraper.throttle.verdict_message import verdict_of
-from scraper.throttle.whispers import Whispers
 
 GATHER_SECONDS = 1.0
 """How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
@@ -91,14 +87,9 @@ class SharedAdmission:
         self._began = 0
         self._remembers = True
         self._gather_until = 0
-        self._news: dict[str, list[Message]] = {}
-        self._settled: list[tuple[str, Settled]] = []  # judged, but not written down yet
-        self._whispers = Whispers()
+        self._mail = Mailboxes()
         self._events: list[Event] = []
         self._changed = False
-        self._answered: set[str] = set()
-        self._announce = False  # everybody is to be told the state
-        self._held_by = ""
 
     # --- how it begins --------------------------------------------------------------------------------------------
 
@@ -169,7 +160,6 @@ class SharedAdmission:
             return
         self._leave_line(member, now)
         member.connected = member.ready = False
-        self._news.pop(token, None)
         # One that cannot be seen from here has only its connection to show that it lives.
         if not member.process.is_visible or member.process.is_gone() or not self._holds_any(token):
             self.dismiss(token, now)
@@ -209,7 +199,7 @@ class SharedAdmission:
             case Where(id=number):
                 self._say_where(member, number, now)
             case Ping():
-                self._tell(member, Pong())
+                self._mail.tell(member, Pong())
             case Brings() | Takes():
                 self._take_settings(member, message, now)
             case Holds() if not member.ready:
@@ -250,7 +240,7 @@ class SharedAdmission:
             self._admission.finish(finish.lease, verdict, now)
             # Anything else its client tells again if this host dies before it next writes down a grant.
             self._changed |= self._admission.breaker.failures != failures
-        self._settled.append((member.token, Settled(finish.lease)))
+        self._mail.settle(member, finish.lease)
 
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
@@ -262,17 +252,9 @@ class SharedAdmission:
         ticket = member.waiting.get(number, 0)
         standing = self._admission.standing(ticket, now)
         if standing is not None:
-            place = self._admission.place_of(ticket)
-            told = Standing(
-                number,
-                place,
-                standing.reason,
-                standing.position,
-                standing.estimated_wait_seconds,
-                self._admission.in_flight,
-                self._admission.limit,
-            )
-            self._whispers.add(member.token, told, now)
+            place, admission = self._admission.place_of(ticket), self._admission
+            told = standing_of(number, place, standing, in_flight=admission.in_flight, limit=admission.limit)
+            self._mail.whisper(member, told, now)
 
     def _take_settings(self, member: Member, said: Brings | Takes, now: int) -> None:
         if isinstance(said, Brings):
@@ -309,7 +291,7 @@ class SharedAdmission:
             self._reap_at = now
             self._changed = True
         else:
-            self._tell(member, Revoked(holds.lease))
+            self._mail.tell(member, Revoked(holds.lease))
 
     def _take_ready(self, member: Member, now: int) -> None:
         for number, lease in self._admission.leases().items():
@@ -343,7 +325,8 @@ class SharedAdmission:
                 self._admission.close_circuit(now)
             case _:
                 raise BadLine("no such order")
-        self._changed = self._announce = True
+        self._changed = True
+        self._mail.announce()
 
     def status(self, now: int) -> dict[str, Any]:
         """For an operator's eyes."""
@@ -369,13 +352,8 @@ class SharedAdmission:
             wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.differ_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
-        if changed:
-            self._settle(now)
-        self._tell_state(now)
-        self._tell_whispers(now)
-        wake_at = sooner(wake_at, self._whispers.due_at)
-        news, self._news = self._news, {}
-        return SharedTurn(news, events, wake_at, changed)
+        messages = self._mail.collect(self._admission, self._members, now, written=changed)
+        return SharedTurn(messages, events, sooner(wake_at, self._mail.due_at), changed)
 
     def _gathering(self, now: int) -> bool:
         if now >= self._gather_until:
@@ -405,36 +383,18 @@ class SharedAdmission:
             pid = 0 if member is None else member.process.pid
             self._events.append(LeaseReaped(pid, round(to_seconds(now - lease.at), 3)))
             if member is not None:
-                self._tell(member, Revoked(number))
+                self._mail.tell(member, Revoked(number))
                 if not member.connected and not self._holds_any(member.token):
                     self.dismiss(member.token, now)
 
     def _tell_grant(self, grant: Grant) -> None:
         member, number = self._askings.pop(grant.ticket)
         del member.waiting[number]
-        self._answered.add(member.token)
         self._changed = True
         held = self._admission.lease(grant.lease)
         end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
         self._reap_at = sooner(end, self._reap_at)
-        waited = grant.waited
-        self._tell(
-            member,
-            Granted(
-                number,
-                grant.lease,
-                grant.place,
-                grant.at,
-                grant.write_by,
-                grant.generation,
-                grant.probe,
-                grant.check,
-                waited.slot,
-                waited.rate,
-                waited.circuit,
-                waited.server_pause,
-            ),
-        )
+        self._mail.answer(member, granted_of(number, grant))
 
     def _tell_refusal(self, refusal: Refusal) -> None:
         asked = self._askings.pop(refusal.ticket, None)
@@ -442,62 +402,7 @@ class SharedAdmission:
             return  # it was refused as it asked, and has left before the turn that tells it
         member, number = asked
         del member.waiting[number]
-        self._answered.add(member.token)
-        waited = refusal.waited
-        self._tell(
-            member,
-            Refused(
-                number,
-                refusal.out_of,
-                refusal.reason,
-                waited.slot,
-                waited.rate,
-                waited.circuit,
-                waited.server_pause,
-            ),
-        )
-
-    def _settle(self, now: int) -> None:
-        """What was judged is about to be written down."""
-        for token, settled in self._settled:
-            self._whispers.add(token, settled, now)
-        self._settled.clear()
-
-    def _tell_whispers(self, now: int) -> None:
-        for token, message in self._whispers.take(self._news, now):
-            member = self._members.get(token)
-            # Who was granted meanwhile stands nowhere.
-            if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
-                self._tell(member, message)
-
-    def _tell(self, member: Member, message: Message) -> None:
-        if member.connected:
-            self._news.setdefault(member.token, []).append(message)
-
-    def _tell_state(self, now: int) -> None:
-        """To whoever was granted or refused; to all when circuit, pause or limits have changed."""
-        admission = self._admission
-        blocked_by = admission.blocked_by(now)
-        held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
-        everybody = self._announce or held_by != self._held_by
-        self._announce, self._held_by = False, held_by or ""
-        told, self._answered = self._answered, set()
-        if not everybody and not told:
-            return
-        state = State(
-            admission.in_flight,
-            admission.waiting,
-            admission.limit,
-            admission.pacer.requests_per_minute,
-            blocked_by,
-            str(admission.breaker.state),
-            admission.last_success,
-        )
-        for token in self._members if everybody else told:
-            member = self._members.get(token)
-            if member is not None and member.connected and member.state != state:
-                member.state = state
-                self._news.setdefault(token, []).insert(0, state)
+        self._mail.answer(member, refused_of(number, refusal))
 
     # --- what both sides of it lean on ----------------------------------------------------------------------------
 
@@ -508,7 +413,8 @@ class SharedAdmission:
         limit, rate = limits.max_concurrent, limits.requests_per_minute
         if (limit, rate) != (admission.limit, admission.pacer.requests_per_minute):
             admission.set_limits(now, max_concurrent=limit, requests_per_minute=rate)
-            self._changed = self._announce = True
+            self._changed = True
+            self._mail.announce()
         admission.breaker.threshold = limits.threshold
         admission.breaker.timeout_seconds = limits.timeout_seconds
 
@@ -517,7 +423,7 @@ class SharedAdmission:
             del self._askings[ticket]
             self._admission.cancel(ticket, now)
         member.waiting.clear()
-        self._whispers.forget(member.token)  # who is back tells again what was not settled
+        self._mail.forget(member.token)  # who is back tells again what was not settled
 
     def _release(self, token: str, now: int) -> None:
         for number, lease in self._admission.leases().items():

@@ -61,6 +61,7 @@ from scraper.throttle.revocable_permit import RevocablePermit
 from scraper.throttle.seam import LeaseLost, NotAdmitted
 from scraper.throttle.shared_admission import REAP_AFTER_SECONDS
 from scraper.throttle.turn import Grant, Refusal
+from scraper.throttle.turn_message import grant_of, refusal_of
 from scraper.throttle.verdict import UNSENT, Effect, Verdict
 from scraper.throttle.verdict_message import finish_of
 
@@ -357,14 +358,14 @@ class SharedRateLimiter:
         if asking is None or asking.answer.done():
             self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way
             return
-        grant = asking.grant(granted)
+        grant = grant_of(granted, booked=asking.booked)
         self._held[granted.lease] = Held(grant, asking.attempt_seconds, grant.at)
         asking.answer.set_result(grant)
 
     def _hear_refusal(self, refused: Refused) -> None:
         asking = self._asking.pop(refused.id, None)
         if asking is not None and not asking.answer.done():
-            asking.answer.set_result(asking.refusal(refused))
+            asking.answer.set_result(refusal_of(refused, booked=asking.booked))
 
     def _hear_standing(self, standing: Standing) -> None:
         asking = self._asking.get(standing.id)

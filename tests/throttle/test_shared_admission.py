@@ -1,6 +1,8 @@
 """One admission for many processes: who is told what, and what becomes of what they hold. Pure; times in seconds."""
 
+import gc
 import json
+import sys
 
 import pytest
 
@@ -625,3 +627,20 @@ def test_a_thousand_waiters_of_eight_members_leave_nothing_behind():
             host.boxes[token].clear()
         assert second < 3
     assert len(done) == 1000
+
+
+def test_memory_stays_flat_over_a_hundred_thousand_refusals(host):
+    host.shared.obey(Command("open", None, None, None), ns(0))
+
+    def refused(count, first):
+        for number in range(first, first + count):
+            host.shared.take("a", ask(number, hold=0), ns(1))
+            messages = host.shared.turn(ns(1)).messages["a"]
+            assert [message.id for message in messages if isinstance(message, Refused)] == [number]
+
+    refused(1000, 1)
+    gc.collect()
+    before = sys.getallocatedblocks()  # a count that costs nothing to keep
+    refused(100_000, 1001)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 1000

@@ -1,0 +1,93 @@
+"""What each member is to be told at the end of a turn, in one line: answers at once, and with them what can wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scraper.throttle.admission import Admission
+from scraper.throttle.member import Member
+from scraper.throttle.protocol import Granted, Message, Refused, Settled, Standing, State
+from scraper.throttle.whispers import Whispers
+
+
+class Mailboxes:
+    """Pure; nothing is said to a member without a connection."""
+
+    def __init__(self) -> None:
+        self._news: dict[str, list[Message]] = {}
+        self._settled: list[tuple[str, Settled]] = []  # judged, but not written down yet
+        self._whispers = Whispers()
+        self._answered: set[str] = set()
+        self._announce = False  # everybody is to be told the state
+        self._held_by = ""
+
+    @property
+    def due_at(self) -> int | None:
+        """When something is to be told even if nothing happens."""
+        return self._whispers.due_at
+
+    def tell(self, member: Member, message: Message) -> None:
+        if member.connected:
+            self._news.setdefault(member.token, []).append(message)
+
+    def answer(self, member: Member, message: Granted | Refused) -> None:
+        """It is told the state as well."""
+        self._answered.add(member.token)
+        self.tell(member, message)
+
+    def whisper(self, member: Member, message: Standing, now: int) -> None:
+        """With its next news, or a little later."""
+        self._whispers.add(member.token, message, now)
+
+    def settle(self, member: Member, lease: int) -> None:
+        """Once its verdict is written down, in a whisper."""
+        self._settled.append((member.token, Settled(lease)))
+
+    def announce(self) -> None:
+        """Tell everybody the state."""
+        self._announce = True
+
+    def forget(self, token: str) -> None:
+        self._news.pop(token, None)
+        self._whispers.forget(token)
+
+    def collect(
+        self, admission: Admission, members: Mapping[str, Member], now: int, *, written: bool
+    ) -> dict[str, list[Message]]:
+        """All there is to say now, by member. `written`: it is said only once everything so far is written down."""
+        if written:
+            for token, settled in self._settled:
+                self._whispers.add(token, settled, now)
+            self._settled.clear()
+        self._tell_state(admission, members, now)
+        for token, message in self._whispers.take(self._news, now):
+            member = members.get(token)
+            # Who was granted meanwhile stands nowhere.
+            if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
+                self.tell(member, message)
+        news, self._news = self._news, {}
+        return news
+
+    def _tell_state(self, admission: Admission, members: Mapping[str, Member], now: int) -> None:
+        """To whoever was granted or refused; to all when circuit, pause or limits have changed."""
+        blocked_by = admission.blocked_by(now)
+        held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
+        everybody = self._announce or held_by != self._held_by
+        self._announce, self._held_by = False, held_by or ""
+        told, self._answered = self._answered, set()
+        if not everybody and not told:
+            return
+        state = State(
+            admission.in_flight,
+            admission.waiting,
+            admission.limit,
+            admission.pacer.requests_per_minute,
+            blocked_by,
+            str(admission.breaker.state),
+            admission.last_success,
+        )
+        for token in members if everybody else told:
+            member = members.get(token)
+            if member is not None and member.connected and member.state != state:
+                member.state = state
+                self._news.setdefault(token, []).insert(0, state)
