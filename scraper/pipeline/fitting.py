@@ -90,10 +90,11 @@ class Fitting:
             keep = _keep(rung.text, messages, tokens=tokens, limit=limit)
             if keep == 0:
                 break
-            if self._in_parts and rung.step == "frame":
+            lower = await self._below(rung, keep)
+            if self._in_parts and len(lower.text) >= len(rung.text):
                 self._rung = rung
                 raise TooLong(math.ceil(len(rung.text) / keep))
-            rung = await self._below(rung, keep)
+            rung = lower
             messages = prompt.messages(rung.text)
         raise _no_room(limit)
 

@@ -187,3 +187,11 @@ async def test_a_question_that_leaves_no_room_for_any_part_is_given_up_at_once(t
         await Extractor(model, max_tokens=1000).extract(listing(600), task, deadline=no_deadline(now=0), trace=trace)
     assert refused.value.reason is ParkReason.TOO_LARGE
     assert trace.calls == 0
+
+
+async def test_a_list_of_more_lines_than_any_page_has_is_read_as_far_as_the_calls_go(trace):
+    document = Document("# All kettles\n" + "\n".join(f"- kettle {n}, {n}.50 EUR" for n in range(60_000)))
+    found = await extract(Reader(context=8000), trace, document, max_calls=3)
+    assert trace.calls <= 3
+    assert trace.cut["unread_parts"] > 10
+    assert found.data["items"][0] == {"name": "kettle 0", "price": 0.5}
