@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from scraper.config import Settings, default_run_dir, load_settings, sqlite_path, surprises
+from scraper.config import (
+    CHANGE_AT_RUN_TIME,
+    Settings,
+    as_environment,
+    default_run_dir,
+    load_settings,
+    sqlite_path,
+    surprises,
+    taken_over,
+)
 from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 
@@ -192,3 +201,41 @@ def test_each_preset_is_ready_to_uncomment(tmp_path, preset, limits):
     settings = load_settings(env)
     assert (settings.vllm_max_concurrent, settings.vllm_requests_per_minute) == limits
     assert list(surprises(settings)) == []
+
+
+SET = {
+    "VLLM_MAX_CONCURRENT": "4",
+    "VLLM_REQUESTS_PER_MINUTE": "40.5",
+    "VLLM_API_KEY": 'se=cr"et $HOME #1',
+    "TASK_MAX_BYTES": "1.5MiB",
+    "ROBOTS": "off",
+    "SCHEMAS_DIR": "my schemas",
+    "BROKER_URL": "amqp://a:b@c/d,amqp://e",
+}
+
+
+def test_another_process_has_the_same_settings_from_the_environment_alone():
+    settings = load(**SET)
+    given = as_environment(settings)
+    assert set(given) == set(SET)
+    assert load(**given) == settings
+
+
+def test_what_may_change_at_run_time_is_taken_over_and_the_rest_named():
+    running, read = load(**SET), load(**SET | {"VLLM_MAX_CONCURRENT": "1", "WORKERS": "3", "ROBOTS": "on"})
+    settings, changed, for_a_restart = taken_over(running, read)
+    assert (changed, sorted(for_a_restart)) == (["vllm_max_concurrent"], ["robots", "workers"])
+    assert (settings.vllm_max_concurrent, settings.workers, settings.robots) == (1, 1, False)
+    assert as_environment(settings)["VLLM_MAX_CONCURRENT"] == "1"
+
+
+def test_back_to_a_default_is_a_change_as_well():
+    settings, changed, _ = taken_over(load(VLLM_MAX_CONCURRENT="4"), load())
+    assert (changed, settings.vllm_max_concurrent) == (["vllm_max_concurrent"], 2)
+    assert as_environment(settings, changed) == {"VLLM_MAX_CONCURRENT": "2"}
+
+
+@pytest.mark.parametrize("values", [("1", "1", "1", "0.001"), ("1024", "60000", "1000000", "1000000")])
+def test_nothing_that_changes_at_run_time_contradicts_another_setting(values):
+    """It is taken over without being checked against the others once more."""
+    assert load(**dict(zip((name.upper() for name in CHANGE_AT_RUN_TIME), values, strict=True)))

@@ -144,3 +144,14 @@ async def test_what_was_held_for_too_long_waits_in_the_queue_with_its_attempts_u
     left = await asyncio.to_thread(service.status)
     assert left["tasks"] + left["waiting"] == TASKS
     assert left["parked"] == left["done"] == 0
+
+
+async def test_a_start_with_more_consumers_than_can_get_their_turn_warns(tmp_path):
+    crowded = Service(tmp_path, CONCURRENT_CONSUMERS_PER_WORKER=20, VLLM_REQUESTS_PER_MINUTE=1, HOLD_LIMIT=600)
+    with crowded.running() as process:
+        log = Log(process)
+        await log.until("setting_warning")
+        await log.end(process)
+    [warning] = log.of("setting_warning")
+    assert warning["setting"] == "HOLD_LIMIT"
+    assert "20 consumers at 1 requests a minute wait up to 1200 s" in warning["message"]
