@@ -84,7 +84,7 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
         write(service, VLLM_REQUESTS_PER_MINUTE=SLOW)
         await hang_up(process, "settings_reread")
         async with asyncio.timeout(HANGS_SECONDS):
-            while (await throttle(service))["requests_per_minute"] != SLOW:
+            while (status := await throttle(service))["requests_per_minute"] != SLOW or status["in_flight"]:
                 pass
         before = model.stats.requests
         await asyncio.sleep(0.5)

@@ -1,10 +1,12 @@
 """`scraper throttle …` as its owner uses it: real processes share an endpoint, and the command changes what they may."""
 
+import asyncio
 import json
 import time
 
 import pytest
 
+from scraper.throttle import operations
 from tests.service import Service
 from tests.throttle.referee import referee
 from tests.throttle.sharer import ENDPOINT
@@ -51,6 +53,8 @@ def goes_on(judge):
 
 
 def stands_still(judge):
+    """Nothing starts once all that had its turn before has ended."""
+    judge.wait_for(lambda _: asyncio.run(operations.show(ENDPOINT, judge.run_dir))["in_flight"] == 0)
     before = judge.account().starts
     time.sleep(0.5)
     return judge.account().starts == before
