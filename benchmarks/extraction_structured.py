@@ -156,7 +156,7 @@ def right_without_a_model(products: Sequence[RealPage]) -> Iterator[Table]:
         title += "; extruct is not installed"
     shown = Table(title=title, title_justify="left")
     for column in ("", "pages", *(f"{name} {what}" for name in ASKED for what in ("P", "R", "F1"))):
-        shown.add_column(column, justify="left" if not column else "right")
+        shown.add_column(column, justify="left" if not column else "right", no_wrap=not column)
     mistakes: list[tuple[str, str]] = []
     for who, read in readers.items():
         answers = {page.name: read(page) for page in products}
