@@ -131,11 +131,11 @@ class Store(Protocol):
         """The whole row of this id."""
         ...
 
-    async def save(self, result: Result, remains: Remains | None = None) -> None:
+    async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> None:
         """Durable before it returns, idempotent by task id.
 
-        `done` replaces `parked` of the same id, never the other way round, and a newer submission replaces an older
-        one, never the other way round. Takes the id off the submitted.
+        `done` replaces `parked` of the same id, never the other way round; of two that are done, or two that are
+        parked, the newer submission stays. Takes the id off the submitted, and `settled_id`, which may be another.
         """
         ...
 

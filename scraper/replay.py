@@ -53,19 +53,25 @@ async def replay(
     counts = ReplayCounts()
     async for batch in workbench.handed_out(selection):
         messages: list[Message] = []
-        marks: list[tuple[str, int]] = []
+        waiting: list[tuple[str, int]] = []
+        beside: list[str] = []
         for result, remains in batch:
             try:
-                messages.append(
-                    replayed_message(result, remains, decode=decode, changes=changes, fetch_again=fetch_again)
-                )
-                marks.append((result.task_id, result.submission))
+                message = replayed_message(result, remains, decode=decode, changes=changes, fetch_again=fetch_again)
+                messages.append(message)
+                if message.task_id == result.task_id:
+                    waiting.append((result.task_id, result.submission))
+                else:
+                    beside.append(result.task_id)
             except Permanent as error:
                 counts = replace(counts, refused=counts.refused + 1)
                 refused(result.task_id, str(error))
         if messages:
             await until_available("broker", lambda: broker.publish(messages), observe=observe)  # noqa: B023 awaited here
-            await until_available("store", lambda: workbench.replayed(marks), observe=observe)  # noqa: B023 awaited here
+            await until_available("store", lambda: workbench.replayed(waiting), observe=observe)  # noqa: B023 awaited here
+        if beside:  # it comes back if it fails again
+            gone = Selection(task_ids=tuple(beside))
+            await until_available("store", lambda: workbench.drop(gone), observe=observe)  # noqa: B023 awaited here
         counts = replace(counts, replayed=counts.replayed + len(messages))
         progress(counts)
     return counts
@@ -75,11 +81,11 @@ def replayed_message(
     result: Result, remains: Remains, *, decode: Callable[[bytes], Task], changes: Mapping[str, Json], fetch_again: bool
 ) -> Message:
     """The message that runs a parked task again. Raises Permanent where `changes` do not fit it."""
-    body, priority = _body(result.task_id, remains.body, decode=decode, changes=changes)
+    task_id, body, priority = _body(result, remains.body, decode=decode, changes=changes)
     failure = Failure(result.attempts, result.error or "", result.finished_at)
     return Message(
         body,
-        task_id=result.task_id,
+        task_id=task_id,
         submission=result.submission + 1,
         priority=priority,
         stored_page=not fetch_again,
@@ -88,19 +94,25 @@ def replayed_message(
 
 
 def _body(
-    task_id: str, body: bytes, *, decode: Callable[[bytes], Task], changes: Mapping[str, Json]
-) -> tuple[bytes, Priority]:
-    """The body, untouched unless it must change to mean what it shall; one that is no task as it is."""
+    result: Result, body: bytes, *, decode: Callable[[bytes], Task], changes: Mapping[str, Json]
+) -> tuple[str, bytes, Priority]:
+    """The id to run under, and the body: untouched unless it must change to mean what it shall.
+
+    That is the id of the row. A task that failed while an older result of it was done is parked beside that, and runs
+    again under its own, to replace it; not so a duplicate, whose id belongs to another task.
+    """
     try:
         task = decode(body)
     except Permanent:
         if not changes:
-            return body, "normal"
+            return result.task_id, body, "normal"
+        task_id = result.task_id
     else:
+        task_id = result.task_id if result.reason is ParkReason.DUPLICATE_ID else task.task_id
         if not changes and task.task_id == task_id:
-            return body, task.priority
+            return task_id, body, task.priority
     changed = _changed(body, {"task_id": task_id, **changes})
-    return changed, decode(changed).priority
+    return task_id, changed, decode(changed).priority
 
 
 def _changed(body: bytes, changes: Mapping[str, Json]) -> bytes:

@@ -174,8 +174,7 @@ class Worker:
         if error_or_none is not None:
             outcome = settle(error_or_none, attempts=message.attempts, max_attempts=self._limits.max_attempts)
         if isinstance(outcome, Park):
-            taken = outcome.reason is ParkReason.DUPLICATE_ID
-            await self._park(body_id(message.body) if taken else task.task_id, task, message, outcome, trace)
+            await self._park(task, message, outcome, trace)
         await self._settle(delivery, task.task_id, outcome, trace)
 
     async def _run_once(self, task: Task, delivery: Delivery, trace: Trace) -> tuple[Exception | None, Trace]:
@@ -254,19 +253,22 @@ class Worker:
             if result is not None and result.status == "done":
                 await self._publish_result(result)
 
-    async def _park(self, row_id: str, task: Task | None, message: Message, park: Park, trace: Trace) -> None:
+    async def _park(self, task: Task | None, message: Message, park: Park, trace: Trace) -> str:
+        """Under the id it came with; where that one is done, beside it: done is never replaced by parked.
+
+        `task` is None where the body is no task. Returns the id of the row.
+        """
         trace.enter("store")
+        own_id = task.task_id if task is not None else message.task_id
+        standing = await self._with_store(lambda: self._store.find(own_id)) if own_id else None
+        taken = not own_id or (standing is not None and standing.status == "done")
+        row_id = body_id(message.body) if taken else own_id
         result, remains = parked_row(row_id, task, message, park, trace, finished_at=datetime.now(UTC))
-        await self._with_store(lambda: self._store.save(result, remains))
+        await self._with_store(lambda: self._store.save(result, remains, settled_id=own_id))
+        return row_id
 
     async def _park_unread(self, delivery: Delivery, park: Park, trace: Trace) -> None:
-        """Park a body that is no task, under the id it came with unless that one is taken."""
-        message = delivery.message
-        row_id = message.task_id
-        standing = await self._with_store(lambda: self._store.find(row_id)) if row_id else None
-        if not row_id or (standing is not None and standing.status == "done"):
-            row_id = body_id(message.body)
-        await self._park(row_id, None, message, park, trace)
+        row_id = await self._park(None, delivery.message, park, trace)
         await self._settle(delivery, row_id, park, trace)
 
     async def _keep_dead_letter(self, delivery: Delivery) -> None:
@@ -285,10 +287,11 @@ class Worker:
             return
         standing = await self._with_store(lambda: self._store.find(task.task_id))
         seen = seen_before(standing, content_sha256=task.content_sha256, submission=message.submission)
-        row_id = body_id(message.body) if seen == "duplicate" else task.task_id
-        if seen != "stored":
-            await self._park(row_id, task, message, park, trace)
-        await self._settle(delivery, row_id, Done() if seen == "stored" else park, trace)
+        if seen == "stored":
+            await self._settle(delivery, task.task_id, Done(), trace)
+            return
+        row_id = await self._park(task, message, park, trace)
+        await self._settle(delivery, row_id, park, trace)
 
     async def _settle(self, delivery: Delivery, task_id: str, outcome: Outcome, trace: Trace) -> None:
         trace.enter("store")

@@ -69,7 +69,15 @@ def test_a_new_prompt_changes_that_alone_and_the_id_stays():
 
 
 def test_a_task_whose_id_was_taken_is_run_under_the_id_it_was_parked_with():
-    assert json.loads(message(parked("body-1234"), Remains(BODY)).body)["task_id"] == "body-1234"
+    duplicate = message(parked("body-1234", ParkReason.DUPLICATE_ID), Remains(BODY))
+    assert duplicate.task_id == json.loads(duplicate.body)["task_id"] == "body-1234"
+
+
+def test_a_task_that_was_parked_beside_its_older_result_is_run_to_replace_that():
+    replayed = message(parked("body-1234", submission=7), Remains(BODY))
+    assert (replayed.task_id, replayed.body, replayed.submission) == ("a", BODY, 8)
+    changed = message(parked("body-1234", submission=7), Remains(BODY), instructions="x")
+    assert changed.task_id == json.loads(changed.body)["task_id"] == "a"
 
 
 def test_what_is_no_task_can_be_run_again_as_it_is_and_not_be_changed():
@@ -195,6 +203,15 @@ async def test_broken_off_between_publish_and_mark_it_is_published_again_as_the_
     assert {each.submission for each in broken.messages + whole.messages} == {1}
 
 
+async def test_what_was_parked_beside_an_older_result_leaves_the_shelf_with_its_replay(store, workbench):
+    await store.save(done("a"))
+    await store.save(parked("body-1", submission=7), Remains(BODY))
+    queue = Queue()
+    assert (await run(workbench, queue)).replayed == 1
+    assert [each.task_id for each in queue.messages] == ["a"]
+    assert (await workbench.counts(ALL), await workbench.waiting()) == ({}, 0)
+
+
 async def test_it_waits_for_a_broker_that_is_away(store, workbench, monkeypatch):
     monkeypatch.setattr("scraper.patience.FIRST_WAIT_SECONDS", 0.001)
     away = 2
@@ -213,8 +230,7 @@ async def test_it_waits_for_a_broker_that_is_away(store, workbench, monkeypatch)
 
 
 async def test_what_is_done_meanwhile_is_not_marked_as_waiting(store, workbench):
-    await park(store, "a")
-    await store.save(parked("b"), Remains(BODY))
+    await park(store, "a", "b")
 
     class Quick(Queue):
         async def publish(self, messages):

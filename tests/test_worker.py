@@ -281,6 +281,23 @@ async def test_a_done_id_with_other_content_is_parked_beside_it(bench):
     assert [row.reason for name, row in rows.items() if name.startswith("body-")] == [ParkReason.DUPLICATE_ID]
 
 
+async def test_a_newer_submission_that_fails_is_parked_beside_the_older_result(bench):
+    """Done is never replaced by parked: the data that is there stays there."""
+    body = json.dumps({"id": "a"}).encode()
+    pipeline = ScriptedPipeline(a=[{"n": 1}, Permanent(ParkReason.PAGE_GONE, "404"), {"n": 2}])
+    await bench.store.submitted(["a"])
+    await bench.broker.publish([Message(body, "a"), Message(body, "a", submission=7)])
+    async with bench.working(pipeline, consumers=1):
+        await bench.until_settled(2)
+        rows = await bench.rows()
+        assert rows["a"].data == {"n": 1}
+        assert [row.reason for name, row in rows.items() if name.startswith("body-")] == [ParkReason.PAGE_GONE]
+        assert await bench.store.known(["a"]) == {"a": "done"}
+        await bench.broker.publish([Message(body, "a", submission=8)])
+        await bench.until_settled(3)
+    assert (await bench.rows())["a"].data == {"n": 2}
+
+
 async def test_a_newer_submission_replaces_the_result_and_an_older_does_not(bench):
     body = json.dumps({"id": "a"}).encode()
     pipeline = ScriptedPipeline(a=[{"n": 1}, {"n": 2}, {"n": 3}])
@@ -359,11 +376,11 @@ async def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_more_
         async def find(self, task_id):
             return await self.store.find(task_id)
 
-        async def save(self, *row):
+        async def save(self, *row, **named):
             self.tries += 1
             if self.tries <= 1:
                 raise Unavailable("disk full")
-            await self.store.save(*row)
+            await self.store.save(*row, **named)
 
     real, bench.store = bench.store, Away(bench.store)
     await bench.put("a", "b")

@@ -1,15 +1,16 @@
 r"""Results in one SQLite file: what `RESULTS_URL=sqlite:///…` means, shared by all processes of a host.
 
-Which of two results of one task id stays is decided by submission first, then by status:
+Which of two results of one task id stays:
 
-| stored \ saved | done, same | parked, same | newer submission | done, older | parked, older |
-|----------------|------------|--------------|------------------|-------------|---------------|
-| done           | stored one | stored one   | saved one        | stored one  | stored one    |
-| parked         | saved one  | saved one    | saved one        | saved one   | stored one    |
+| stored \ saved | done                  | parked                  |
+|----------------|-----------------------|-------------------------|
+| done           | the newer submission  | the stored one          |
+| parked         | the saved one         | the saved, unless older |
 
-The row keeps its place when it is replaced, so that whoever pages through the rows meets each id exactly once.
-Parked rows leave their task body, page and raw answer in a table of their own, which listing never touches. Bodies
-are stored as they came, so that SQL can look into them: `json_extract(CAST(body AS TEXT), '$.schema.title')`.
+Of two done results of one submission the stored one stays. The row keeps its place when it is replaced, so that whoever
+pages through the rows meets each id exactly once. Parked rows leave their task body, page and raw answer in a table of
+their own, which listing never touches. Bodies are stored as they came, so that SQL can look into them:
+`json_extract(CAST(body AS TEXT), '$.schema.title')`.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class SqliteStore:
         row = await self._thread.read(lambda database: database.execute(_ROW, (storable(task_id),)).fetchone())
         return None if row is None else result_of(row)
 
-    async def save(self, result: Result, remains: Remains | None = None) -> None:
+    async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> None:
         """Durable before it returns; which result stays is the table above.
 
         A parked row saved without `remains` keeps those it has; a done row has none. New answers go with it.
@@ -107,7 +108,8 @@ class SqliteStore:
                 database.execute(
                     _SAVE_REMAINS, (*packed(remains, keep_page=self._keeps_pages), storable(result.task_id))
                 )
-            database.execute("DELETE FROM results_submitted WHERE task_id = ?", (storable(result.task_id),))
+            for task_id in {result.task_id, settled_id}:
+                database.execute("DELETE FROM results_submitted WHERE task_id = ?", (storable(task_id),))
             self._answers.write(database, answers)
 
         await self._thread.write(work)
@@ -204,8 +206,8 @@ _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in NAMES if name != "
 _SAVE = f"""
 INSERT INTO results_rows ({COLUMNS}) VALUES ({", ".join("?" * len(NAMES))})
 ON CONFLICT (task_id) DO UPDATE SET {_REPLACED}
-WHERE excluded.submission > results_rows.submission
-   OR (results_rows.status = 'parked' AND (excluded.submission = results_rows.submission OR excluded.status = 'done'))
+WHERE (results_rows.status = 'parked' AND (excluded.status = 'done' OR excluded.submission >= results_rows.submission))
+   OR (excluded.status = 'done' AND excluded.submission > results_rows.submission)
 """  # noqa: S608 made of constants
 _SAVE_REMAINS = f"""
 INSERT OR REPLACE INTO results_remains ({REMAINS}, seq) SELECT ?, ?, ?, ?, ?, ?, seq FROM results_rows WHERE task_id = ?

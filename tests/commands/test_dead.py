@@ -20,6 +20,12 @@ BODY = {
     "schema": {"title": "Product", "type": "object"},
     "instructions": HOSTILE,
 }
+
+
+def body(task_id):
+    return json.dumps(BODY | {"task_id": task_id}).encode()
+
+
 PAGE = f"<html><body><p>Kettle 49.00 {HOSTILE}</p></body></html>"
 NOW = datetime.now(UTC)
 
@@ -47,8 +53,8 @@ def shelf():
     trail = (Failure(1, "HTTP 502", NOW),)
     put(
         (parked("one", **invalid, finished_at=NOW - timedelta(days=3), timings={"fetch": 0.5}, attempts=2),
-         Remains(json.dumps(BODY).encode(), Page("https://shop.example/1", PAGE), f'{{"price": {HOSTILE}', trail)),
-        (parked("two", url="https://b.example/", finished_at=NOW), Remains(json.dumps(BODY).encode())),
+         Remains(body("one"), Page("https://shop.example/1", PAGE), f'{{"price": {HOSTILE}', trail)),
+        (parked("two", url="https://b.example/", finished_at=NOW), Remains(body("two"))),
         (parked("body-1", ParkReason.BAD_TASK, error="not JSON", finished_at=NOW), Remains(b"\xff{")),
         (done("four"), None),
     )  # fmt: skip
@@ -142,7 +148,7 @@ def test_show_for_programs_is_ascii_json(shelf):
     story = said("show", "one", "--json", "--page", "--input").stdout
     assert story.isascii()
     told = json.loads(story)
-    assert told["task"] == BODY
+    assert told["task"] == BODY | {"task_id": "one"}
     assert told["page"] == PAGE
     assert [error["attempt"] for error in told["errors"]] == [1, 2]
 
@@ -212,7 +218,7 @@ def test_drop_without_anybody_to_ask_changes_nothing(shelf):
 def test_export_gives_each_task_with_all_it_left(shelf, tmp_path):
     lines = [json.loads(line) for line in said("export").stdout.splitlines()]
     assert [line["task_id"] for line in lines] == ["one", "two", "body-1"]
-    assert lines[0]["task"] == BODY
+    assert lines[0]["task"] == BODY | {"task_id": "one"}
     assert "page" not in lines[0]
     assert (lines[2]["task"], base64.b64decode(lines[2]["body_base64"])) == (None, b"\xff{")
     told = said("export", "--pages", "--reason", "schema_invalid", "-o", "out.jsonl")

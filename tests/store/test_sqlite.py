@@ -95,7 +95,7 @@ REPLACEMENTS = [
     (("parked", OLD), ("done", OLD), "saved"),
     (("parked", OLD), ("parked", OLD), "saved"),
     (("done", OLD), ("done", NEW), "saved"),
-    (("done", OLD), ("parked", NEW), "saved"),
+    (("done", OLD), ("parked", NEW), "stored"),
     (("parked", OLD), ("done", NEW), "saved"),
     (("parked", OLD), ("parked", NEW), "saved"),
     (("done", NEW), ("done", OLD), "stored"),
@@ -335,3 +335,9 @@ async def test_the_oldest_task_without_a_result_is_known(path):
         assert await store.oldest_submitted() == MOMENT
         await store.save(done("a"))
         assert await store.oldest_submitted() == MOMENT + timedelta(seconds=60)
+
+
+async def test_what_settles_a_task_under_another_id_takes_both_off_the_submitted(store):
+    await store.submitted(["own", "beside", "other"])
+    await store.save(parked("beside"), Remains(b"{}"), settled_id="own")
+    assert await store.known(["own", "other"]) == {"other": "submitted"}
