@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scraper.config import Settings, sqlite_path
 from scraper.credentials import without_credentials
-from scraper.events import Event, Observe, TaskStep, WorkerStarted, WorkerStopped
+from scraper.errors import Misconfigured
+from scraper.events import Event, Observe, WorkerStarted, WorkerStopped
 from scraper.lifeline import Stop, lifeline
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
-from scraper.ports import Answers, Broker, Pruner, Store, Workbench
-from scraper.trace import OnStep
+from scraper.ports import Answers, Broker, Message, Pruner, Store, Workbench
+from scraper.trace import Record
 from scraper.worker import Limits, Worker
 
 if TYPE_CHECKING:
     from scraper.llm_client import LLMClient
+    from scraper.observability.traces import Traces
     from scraper.pipeline import PagePipeline
     from scraper.throttle.seam import Throttle
     from scraper.throttle.shared_limiter import SharedRateLimiter
@@ -215,13 +217,34 @@ async def _open_worker(
         consumers=consumers,
         limits=_limits(settings),
         render_result=_result_line if settings.results_queue else None,
-        on_step=_step_lines(observe) if settings.log_level == "debug" else None,
+        record=_records(settings, stack, observe=observe),
         observe=observe,
     )
 
 
-def _step_lines(observe: Observe) -> OnStep:
-    return lambda phase, began, ended: observe(TaskStep(phase, round(ended - began, 4)))
+def _records(settings: Settings, stack: AsyncExitStack, *, observe: Observe) -> list[Callable[[Message], Record]]:
+    """Who is told the steps of every delivery; usually nobody."""
+    found: list[Callable[[Message], Record]] = []
+    if settings.log_level == "debug":
+        from scraper.observability.step_lines import StepLines
+
+        found.append(lambda _: StepLines(observe))
+    if settings.traces:
+        found.append(open_traces(stack).record)
+    return found
+
+
+def open_traces(stack: AsyncExitStack) -> Traces:
+    """OpenTelemetry, as its own OTEL_* variables say; closed, and sent to the end, by `stack`."""
+    try:
+        from scraper.observability.traces import exporting
+    except ImportError as error:
+        raise Misconfigured(
+            f"TRACES=on needs more packages: pip install 'scraper[otel]' ({error.name} is missing)"
+        ) from None
+    traces = exporting()
+    stack.callback(traces.close)
+    return traces
 
 
 async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:

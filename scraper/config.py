@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     http_port: int = Field(0, ge=0, le=65535, description="metrics, health and status page; 0 = off")
     http_host: str = Field("127.0.0.1", min_length=1, description="address that HTTP_PORT listens on")
     dashboard_token: SecretStr = Field(SecretStr(""), description="needed to change anything on the status page")
+    traces: bool = Field(default=False, description="OpenTelemetry traces, as the OTEL_* variables say")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
 

@@ -34,6 +34,7 @@ class Message:
     priority: Priority = "normal"
     stored_page: bool = False  # a replay: read the page that the parked task left in the store, if it is there
     trail: Trail = ()
+    traceparent: str = ""  # W3C Trace Context: the trace that the task belongs to
 
 
 @dataclass(frozen=True, slots=True)

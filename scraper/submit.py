@@ -34,6 +34,11 @@ class SubmitCounts:
     bytes_read: int = 0
 
 
+def untraced(_: str) -> str:
+    """Nobody follows the task."""
+    return ""
+
+
 async def submit(
     entries: Iterable[Entry],
     *,
@@ -42,12 +47,15 @@ async def submit(
     again: bool = False,
     refused: Callable[[Refused], None],
     progress: Callable[[SubmitCounts], None] = lambda _: None,
+    trace: Callable[[str], str] = untraced,
     observe: Observe = ignore,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> SubmitCounts:
     """Publish every message of `entries` that is neither done nor waiting; with `again`, every one.
 
     What ran before, parked or again, is published as newer than all.
+
+    `trace` begins the trace of a task id, and gives the context that travels with it.
 
     Tells `refused` what is no task as it comes by, `progress` where it stands after each batch. While broker or store
     are away it waits, and tells `observe`. What `entries` raises ends it, after what was read before.
@@ -66,7 +74,9 @@ async def submit(
                 case Message() as message:
                     messages.setdefault(message.task_id, message)
             read += entry.content is not None
-        queued = await _publish(messages, broker=broker, store=store, again=again, now_ns=now_ns, observe=observe)
+        queued = await _publish(
+            messages, broker=broker, store=store, again=again, now_ns=now_ns, trace=trace, observe=observe
+        )
         counts = SubmitCounts(
             read=counts.read + read,
             queued=counts.queued + queued,
@@ -79,7 +89,14 @@ async def submit(
 
 
 async def _publish(
-    messages: dict[str, Message], *, broker: Broker, store: Store, again: bool, now_ns: int, observe: Observe
+    messages: dict[str, Message],
+    *,
+    broker: Broker,
+    store: Store,
+    again: bool,
+    now_ns: int,
+    trace: Callable[[str], str],
+    observe: Observe,
 ) -> int:
     """How many of `messages` were put into the queue."""
     if not messages:
@@ -92,7 +109,8 @@ async def _publish(
         if again or known.get(task_id) not in waiting
     }
     if new:
-        await until_available("broker", lambda: broker.publish(list(new.values())), observe=observe)
+        traced = [replace(each, traceparent=trace(task_id)) for task_id, each in new.items()]
+        await until_available("broker", lambda: broker.publish(traced), observe=observe)
         await until_available("store", lambda: store.submitted(list(new)), observe=observe)
     return len(new)
 

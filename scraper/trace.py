@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 from scraper.models import Json, Page, Usage
 
@@ -21,7 +21,14 @@ Phase: TypeAlias = Literal[
     "validate",
     "store",
 ]
-OnStep: TypeAlias = Callable[[Phase, float, float], None]
+
+
+class Record(Protocol):
+    """Is told what happens to one delivery while it happens. Times are readings of the trace's clock."""
+
+    def step(self, phase: Phase, began: float, ended: float) -> None: ...
+
+    def settled(self, task_id: str, outcome: str, reason: str) -> None: ...
 
 
 class Trace:
@@ -30,10 +37,10 @@ class Trace:
     Every moment belongs to exactly one phase, so the phases add up to the total.
     """
 
-    def __init__(self, *, clock: Callable[[], float], on_step: OnStep | None = None) -> None:
-        """`on_step` is called with each step that has ended: its phase, its beginning and its end."""
+    def __init__(self, *, clock: Callable[[], float], records: Sequence[Record] = ()) -> None:
+        """`records` are told each step that has ended, and the end."""
         self._clock = clock
-        self._on_step = on_step
+        self._records = records
         self._started = self._since = clock()
         self._phase: Phase = "store"
         self._seconds: dict[Phase, float] = {}
@@ -54,8 +61,8 @@ class Trace:
         """From now on time belongs to `phase`."""
         now = self._clock()
         self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
-        if self._on_step is not None and phase != self._phase:
-            self._tell_step(self._on_step, now)
+        if self._records and phase != self._phase:
+            self._tell_step(now)
         self._phase, self._since = phase, now
 
     def shift(self, seconds: float, *, to: Phase) -> None:
@@ -63,14 +70,16 @@ class Trace:
         self.enter(self._phase)
         self._seconds[self._phase] -= seconds
         self._seconds[to] = self._seconds.get(to, 0.0) + seconds
-        if self._on_step is not None:
+        if self._records:
             self._shifted.append((to, seconds))
 
-    def end(self) -> None:
-        """The task is settled: its last step has ended."""
+    def end(self, task_id: str, outcome: str, reason: str) -> None:
+        """The delivery is settled: its last step has ended."""
         self.enter(self._phase)
-        if self._on_step is not None:
-            self._tell_step(self._on_step, self._since)
+        if self._records:
+            self._tell_step(self._since)
+        for record in self._records:
+            record.settled(task_id, outcome, reason)
 
     def timings(self) -> dict[str, float]:
         """Seconds per phase up to now, rounded to 0.1 ms; phases that took nothing are left out."""
@@ -86,13 +95,14 @@ class Trace:
     def total_seconds(self) -> float:
         return self._clock() - self._started
 
-    def _tell_step(self, on_step: OnStep, now: float) -> None:
+    def _tell_step(self, now: float) -> None:
         """What was booked to other phases meanwhile comes first: a wait is over when what it waited for begins."""
         began = self._step_began
-        for phase, seconds in self._shifted:
-            on_step(phase, began, min(now, began + seconds))
-            began = min(now, began + seconds)
-        if now > began:
-            on_step(self._phase, began, now)
+        for phase, seconds in [*self._shifted, (self._phase, now - began)]:
+            ended = min(now, began + seconds)
+            if ended > began:
+                for record in self._records:
+                    record.step(phase, began, ended)
+            began = max(began, ended)
         self._step_began = now
         self._shifted.clear()

@@ -9,7 +9,7 @@ id instead of starting it twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
 from scraper.rows import body_id, done_row, parked_row
 from scraper.settle import seen_before, settle
-from scraper.trace import OnStep, Trace
+from scraper.trace import Record, Trace
 from scraper.trail import extended
 
 T = TypeVar("T")
@@ -82,12 +82,12 @@ class Worker:
         consumers: int = 3,
         limits: Limits = Limits(),
         render_result: Callable[[Result], bytes] | None = None,
-        on_step: OnStep | None = None,
+        record: Sequence[Callable[[Message], Record]] = (),
         observe: Observe,
     ) -> None:
         """With `render_result`, each done result is also published to the results queue.
 
-        `on_step` is told each step of a task when it has ended.
+        Each of `record` makes the record of a delivery, which is told its steps as they end.
         """
         self._pipeline = pipeline
         self._broker = broker
@@ -95,7 +95,7 @@ class Worker:
         self._consumers = consumers
         self._limits = limits
         self._render_result = render_result
-        self._on_step = on_step
+        self._record = record
         self._observe = observe
         self._jobs: dict[str, _Job] = {}
         self._receiving: set[asyncio.Task[None]] = set()
@@ -161,7 +161,7 @@ class Worker:
                 self.in_hand -= 1
 
     async def _handle(self, delivery: Delivery) -> None:
-        message, trace = delivery.message, self._trace()
+        message, trace = delivery.message, self._trace(delivery.message)
         try:
             task = self._pipeline.decode(message.body)
         except Permanent as error:
@@ -276,7 +276,7 @@ class Worker:
 
         One that workers may have died on here as well is parked without being read once more.
         """
-        message, trace = delivery.message, self._trace()
+        message, trace = delivery.message, self._trace(delivery.message)
         park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
         try:
             task = None if self._is_suspect(delivery) else self._pipeline.decode(message.body)
@@ -300,11 +300,11 @@ class Worker:
             await until_available("broker", lambda: _move(delivery, outcome), observe=self._observe)
         except DeliveryLost:
             label = "lost"
-        trace.end()
+        trace.end(task_id, label, _reason(outcome))
         self._observe(_story(task_id, label, outcome, delivery, trace))
 
-    def _trace(self) -> Trace:
-        return Trace(clock=asyncio.get_running_loop().time, on_step=self._on_step)
+    def _trace(self, message: Message) -> Trace:
+        return Trace(clock=asyncio.get_running_loop().time, records=[begin(message) for begin in self._record])
 
     async def _with_store(self, operation: Callable[[], Awaitable[T]]) -> T:
         return await until_available("store", operation, observe=self._observe)
@@ -332,11 +332,15 @@ _Label = Literal["done", "retry", "hold", "park", "lost"]
 _LABELS: dict[type[Outcome], _Label] = {Done: "done", Retry: "retry", Hold: "hold", Park: "park"}
 
 
+def _reason(outcome: Outcome) -> str:
+    return "" if isinstance(outcome, Done) else str(outcome.reason)
+
+
 def _story(task_id: str, label: _Label, outcome: Outcome, delivery: Delivery, trace: Trace) -> TaskSettled:
     return TaskSettled(
         task_id=task_id,
         outcome=label,
-        reason="" if isinstance(outcome, Done) else str(outcome.reason),
+        reason=_reason(outcome),
         attempts=delivery.message.attempts + 1,
         calls=trace.calls,
         prompt_tokens=trace.usage.prompt_tokens,

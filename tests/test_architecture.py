@@ -35,6 +35,7 @@ LEVELS = [
         "config",
         "deadline",
         "trace",
+        "trace_context",
         "trail",
         "schemas",
         "json_text",

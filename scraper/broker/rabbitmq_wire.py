@@ -1,8 +1,8 @@
 """How a message of ours looks on the AMQP wire, and what of a foreign one is readable.
 
 The body is the task, untouched. What the service knows beside it travels in headers: `x-task-id`, `x-attempts`,
-`x-submission`, `x-stored-page`, `x-trail`. Headers come from outside as much as the body does: whatever makes no sense
-counts as absent.
+`x-submission`, `x-stored-page`, `x-trail`, and W3C's `traceparent`.
+Headers come from outside as much as the body does: whatever makes no sense counts as absent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from scraper.ports import Message
+from scraper.trace_context import as_traceparent
 from scraper.trail import from_text, to_text
 
 HIGH_PRIORITY = 9
@@ -40,6 +41,8 @@ def properties_of(message: Message, *, high: bool) -> spec.Basic.Properties:
         headers["x-submission"] = message.submission
     if message.stored_page:
         headers["x-stored-page"] = True
+    if message.traceparent:
+        headers["traceparent"] = message.traceparent
     if message.trail:
         headers["x-trail"] = to_text(message.trail)
     return spec.Basic.Properties(
@@ -62,6 +65,7 @@ def message_of(raw: DeliveredMessage) -> Message:
         priority="high" if (properties.priority or 0) > NORMAL_PRIORITY_MAX else "normal",
         stored_page=headers.get("x-stored-page") is True,
         trail=from_text(headers.get("x-trail")),
+        traceparent=as_traceparent(headers.get("traceparent")),
     )
 
 

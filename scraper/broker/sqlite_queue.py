@@ -37,7 +37,8 @@ from scraper.trail import from_text, to_text
 PROMOTED_AT_ONCE = 100  # a million messages due at once must not make one taker wait
 
 TAKE = """
-    SELECT m.id, m.urgency, m.attempts, m.returns, m.submission, m.task_id, m.stored_page, m.trail, b.body
+    SELECT m.id, m.urgency, m.attempts, m.returns, m.submission, m.task_id, m.stored_page, m.trail, m.traceparent,
+        b.body
     FROM queue_messages m CROSS JOIN queue_bodies b ON b.id = m.id
     WHERE m.state = 0 AND m.queue = ? ORDER BY m.urgency, m.id LIMIT ?
 """
@@ -52,8 +53,9 @@ LATEST = """
         coalesce((SELECT max(until) FROM queue_owners), 0.0)
 """
 _PUBLISH = """
-    INSERT INTO queue_messages (id, queue, state, urgency, attempts, submission, task_id, stored_page, trail)
-    VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?)
+    INSERT INTO queue_messages
+        (id, queue, state, urgency, attempts, submission, task_id, stored_page, trail, traceparent)
+    VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)
 """
 _MOVE = """
     UPDATE queue_messages SET queue = ?, state = ?, due = ?, urgency = 0, attempts = ?, trail = ?, returns = 0,
@@ -203,6 +205,7 @@ class QueueFile:
             message.task_id,
             message.stored_page,
             to_text(message.trail),
+            message.traceparent,
         )
 
     def _now(self) -> float:
@@ -218,10 +221,10 @@ class QueueFile:
         return self._next_due is not None and self._next_due <= now
 
 
-def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, int, str, bytes]) -> Taken:
-    message_id, urgency, attempts, returns, submission, task_id, stored_page, trail, body = row
+def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, int, str, str, bytes]) -> Taken:
+    message_id, urgency, attempts, returns, submission, task_id, stored_page, trail, traceparent, body = row
     priority: Priority = "normal" if urgency else "high"
-    message = Message(body, task_id, attempts, submission, priority, bool(stored_page), from_text(trail))
+    message = Message(body, task_id, attempts, submission, priority, bool(stored_page), from_text(trail), traceparent)
     return Taken(Lease(message_id, secrets.token_bytes(8)), queue, message, returns)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from scraper.errors import Misconfigured, ScraperError, Unavailable
 from scraper.write_ahead import use_write_ahead_log
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 READY, WAITING, LEASED = 0, 1, 2
 
@@ -38,7 +38,8 @@ CREATE TABLE IF NOT EXISTS queue_messages (
     token BLOB,                     -- leased: which of its leases
     task_id TEXT NOT NULL,
     stored_page INTEGER NOT NULL DEFAULT 0,  -- a replay: the page is in the results store
-    trail TEXT NOT NULL DEFAULT ''
+    trail TEXT NOT NULL DEFAULT '',
+    traceparent TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS queue_ready ON queue_messages (queue, urgency, id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS queue_waiting ON queue_messages (due) WHERE state = 1;
@@ -76,6 +77,7 @@ _UPGRADES = {  # from this version to the next; programs of the old one that run
         "ALTER TABLE queue_messages ADD COLUMN stored_page INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE queue_messages ADD COLUMN trail TEXT NOT NULL DEFAULT ''",
     ),
+    2: ("ALTER TABLE queue_messages ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''",),
 }
 
 _WAL_LIMIT_BYTES = 64 << 20  # what a burst leaves behind on disk at most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -86,13 +87,13 @@ async def submit_files(
     progress: Callable[[SubmitCounts], None],
 ) -> SubmitCounts:
     """Put what `sources` hold into the queue."""
-    from scraper.app import open_broker, open_store, task_decoder
+    from scraper.app import open_broker, open_store, open_traces, task_decoder
     from scraper.observability.logs import log_events
     from scraper.pipeline.charset import decode as decode_page
     from scraper.pipeline.schema import compile_schema
     from scraper.schema_source import load_schema
     from scraper.schemas import named_schema
-    from scraper.submit import submit
+    from scraper.submit import submit, untraced
     from scraper.task_files import Defaults, TaskReader, check_sources
 
     check_sources(sources)
@@ -112,7 +113,9 @@ async def submit_files(
         max_task_bytes=settings.task_max_bytes,
         decode_page=partial(decode_page, header_charset=None),
     )
-    async with open_store(settings) as store, open_broker(settings, observe=observe) as broker:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings))
+        broker = await stack.enter_async_context(open_broker(settings, observe=observe))
         return await submit(
             reader.read(sources),
             broker=broker,
@@ -120,5 +123,6 @@ async def submit_files(
             again=again,
             refused=refused,
             progress=progress,
+            trace=open_traces(stack).submitted if settings.traces else untraced,
             observe=observe,
         )

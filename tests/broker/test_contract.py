@@ -119,6 +119,7 @@ async def test_a_moved_message_comes_again_high_in_priority_and_with_its_attempt
         await until_depth(broker, tasks=0, waiting=0)
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 FAILURES = tuple(
     Failure(attempt, f"HTTP 50{attempt} – größer 🦆", datetime(2026, 5, 4, attempt, tzinfo=UTC)) for attempt in (1, 2)
 )
@@ -126,12 +127,14 @@ FAILURES = tuple(
 
 async def test_what_a_task_has_been_through_travels_with_it(broker):
     async with broker.consumer() as consumer:
-        await broker.publish([Message(b"body", "id", trail=FAILURES[:1], stored_page=True)])
+        await broker.publish([Message(b"body", "id", trail=FAILURES[:1], stored_page=True, traceparent=TRACE)])
         delivery = await next_of(consumer)
-        assert delivery.message == Message(b"body", "id", trail=FAILURES[:1], stored_page=True)
+        assert delivery.message == Message(b"body", "id", trail=FAILURES[:1], stored_page=True, traceparent=TRACE)
         await delivery.move(delay_seconds=0, attempts=2, trail=FAILURES)
         delivery = await next_of(consumer)
-        assert delivery.message == Message(b"body", "id", 2, priority="high", trail=FAILURES, stored_page=True)
+        assert delivery.message == Message(
+            b"body", "id", 2, priority="high", trail=FAILURES, stored_page=True, traceparent=TRACE
+        )
         await delivery.move(delay_seconds=0, attempts=2)
         delivery = await next_of(consumer)
         assert delivery.message.trail == FAILURES
