@@ -26,6 +26,7 @@ class Step:
         self.seconds: Counter[str] = Counter()
         self.latency = Histogram()
         self.in_flight = 0  # the most that was seen
+        self.starts_minute = 0  # the most starts within a minute that were seen, as counted where they are granted
         self.limit = 0
         self.requests_per_minute = 0.0
         self.circuit = "closed"  # the worst that was seen
@@ -39,8 +40,11 @@ class Step:
         self.seconds.update(new.seconds)
         self.latency.merge(new.latency)
 
-    def state(self, *, in_flight: int, limit: int, requests_per_minute: float, circuit: str) -> None:
+    def state(
+        self, *, in_flight: int, starts_minute: int, limit: int, requests_per_minute: float, circuit: str
+    ) -> None:
         self.in_flight = max(self.in_flight, in_flight)
+        self.starts_minute = max(self.starts_minute, starts_minute)
         self.limit, self.requests_per_minute = limit, requests_per_minute
         if _WORSE.get(circuit, 0) > _WORSE.get(self.circuit, 0):
             self.circuit = circuit
@@ -53,6 +57,7 @@ class Step:
         self.latency.merge(other.latency)
         self.state(
             in_flight=other.in_flight,
+            starts_minute=other.starts_minute,
             limit=other.limit or self.limit,
             requests_per_minute=other.requests_per_minute or self.requests_per_minute,
             circuit=other.circuit,
@@ -67,7 +72,7 @@ class Step:
     def of(cls, plain: Mapping[str, Any]) -> Step:
         """What `plain` gave. Raises ValueError, TypeError or KeyError for anything else."""
         step = cls(int(plain["number"]))
-        for name in ("starts", "done", "parked", "tokens", "failures", "in_flight", "limit"):
+        for name in ("starts", "done", "parked", "tokens", "failures", "in_flight", "starts_minute", "limit"):
             setattr(step, name, int(plain[name]))
         step.requests_per_minute, step.circuit = float(plain["requests_per_minute"]), str(plain["circuit"])
         step.seconds.update({str(phase): float(spent) for phase, spent in plain["seconds"].items()})

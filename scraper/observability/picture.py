@@ -250,15 +250,19 @@ class Picture:
             self._note_state(at, circuit=state)
 
     def _note_state(self, at: float, *, circuit: str = "") -> None:
-        throttle = self._told
-        if throttle is not None and throttle["processes"]:  # without any it has the defaults
-            in_flight, limit = throttle["in_flight"], throttle["max_concurrent"]
-            pace = throttle["requests_per_minute"]
+        told, following = self._told, self._following
+        if told is not None and told["processes"]:  # without any it has the defaults
+            in_flight, starts = told["in_flight"], told["starts"]["last_60s"]
+            limit, pace = told["max_concurrent"], told["requests_per_minute"]
         else:
+            in_flight, starts = len(following.in_flight), following.starts.last_minute(at)
             limit, pace = self._limits() or (0, 0.0)
-            in_flight = len(self._following.in_flight)
         self.history.at(at).state(
-            in_flight=in_flight, limit=limit, requests_per_minute=pace, circuit=circuit or self._circuit()
+            in_flight=in_flight,
+            starts_minute=starts,
+            limit=limit,
+            requests_per_minute=pace,
+            circuit=circuit or self._circuit(),
         )
 
     def _limits(self) -> tuple[int, float] | None:

@@ -7,7 +7,20 @@ from typing import Any
 
 from scraper.observability.history import STEP_SECONDS, Step
 
-COLUMNS = ("t", "starts", "in_flight", "limit", "pace", "p50", "p95", "done", "parked", "tokens", "failures", "circuit")
+COLUMNS = (
+    "t",
+    "starts_minute",
+    "in_flight",
+    "limit",
+    "pace",
+    "p50",
+    "p95",
+    "done",
+    "parked",
+    "tokens",
+    "failures",
+    "circuit",
+)
 
 
 def rows(steps: Iterable[Step]) -> list[list[Any]]:
@@ -19,7 +32,7 @@ def _row(step: Step) -> list[Any]:
     p50, p95 = step.latency.quantile(0.5), step.latency.quantile(0.95)
     return [
         step.number * STEP_SECONDS,
-        step.starts,
+        step.starts_minute,
         step.in_flight,
         step.limit,
         step.requests_per_minute,

@@ -121,7 +121,7 @@ def test_a_log_and_sums_of_the_same_work_make_the_same_picture():
     ):
         assert getattr(by_log.view(NOW), name) == getattr(by_sums.view(NOW), name), name
     [step], [other] = by_log.plain()["history"], by_sums.plain()["history"]
-    assert step == other | {"in_flight": 1}  # which sums do not tell: the coordinator does
+    assert step == other | {"in_flight": 1, "starts_minute": 2}  # which sums do not tell: the coordinator does
 
 
 def test_the_coordinator_knows_the_throttle_better_than_a_log():

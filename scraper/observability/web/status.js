@@ -221,19 +221,12 @@ class Starts extends Chart {
   marks() {
     const width = Math.max(1, (this.right - this.left) / (span / STEP) - 0.5);
     const columns = this.list.filter((row) => row[STARTS] && this.x(row[T]) >= this.left).map((row) => {
-      const y = this.y(perMinute(row));
+      const y = this.y(row[STARTS]);
       return svg("rect", { class: "column", x: this.x(row[T]), y, width, height: Math.max(0, this.bottom - y) });
     });
     return [...columns, this.line((row) => row[PACE] || null, "limit")];
   }
-  read(row) { return `${number(perMinute(row))} a minute, limit ${row[PACE] ? number(row[PACE]) : "–"}`; }
-}
-
-// Starts of a minute around it: ten seconds hold three or four of them at twenty a minute, which says nothing.
-function perMinute(row) {
-  let sum = 0, steps = 0;
-  for (let t = row[T] - 50; t <= row[T]; t += STEP) { const each = rows.get(t); sum += each ? each[STARTS] : 0; steps += 1; }
-  return sum * 60 / (steps * STEP);
+  read(row) { return `${number(row[STARTS])} a minute, limit ${row[PACE] ? number(row[PACE]) : "–"}`; }
 }
 
 class Latency extends Chart {
@@ -248,22 +241,30 @@ class TimeSpent extends Chart {
     this.legend = element("ul", { class: "legend" });
     this.figure.append(this.legend);
   }
+  // Where nothing was settled for a minute there is nothing to draw a line through.
   marks() {
-    const list = this.list.filter((row) => total(row) > 0);
-    const below = list.map(() => 0), parts = [], names = [];
+    const runs = [];
+    for (const row of this.list.filter((each) => total(each) > 0)) {
+      const run = runs[runs.length - 1];
+      if (run && row[T] - run[run.length - 1][T] <= 60) run.push(row); else runs.push([row]);
+    }
+    const found = runs.map((run) => this.layers(run));
+    return [...found.flatMap(([layers]) => layers), ...found.flatMap(([, names]) => names)];
+  }
+  layers(list) {
+    const below = list.map(() => 0), layers = [], names = [], wide = this.x(list[list.length - 1][T]) - this.x(list[0][T]);
     PHASES.forEach(([phase, name], index) => {
       const shares = list.map((row) => (row[SECONDS][phase] || 0) / total(row) * 100);
       if (!shares.some((share) => share > 0)) return;
       const top = shares.map((share, at) => below[at] + share);
       const up = list.map((row, at) => `${this.x(row[T]).toFixed(1)},${this.y(top[at]).toFixed(1)}`);
       const down = list.map((row, at) => `${this.x(row[T]).toFixed(1)},${this.y(below[at]).toFixed(1)}`).reverse();
-      parts.push(svg("path", { class: `layer f${index}`, d: `M${up.join("L")}L${down.join("L")}Z` }));
-      const thick = shares.indexOf(Math.max(...shares)), middle = (top[thick] + below[thick]) / 2;
-      if (shares[thick] > 12 && this.x(list[list.length - 1][T]) - this.x(list[0][T]) > 70)
-        names.push(svg("text", { class: "layer-name", x: Math.min(this.right - 60, Math.max(this.left + 4, this.x(list[thick][T]))), y: this.y(middle) + 4 }, name));
+      layers.push(svg("path", { class: `layer f${index}`, d: `M${up.join("L")}L${down.join("L")}Z` }));
+      const middle = Math.floor(list.length / 2), y = this.y((top[middle] + below[middle]) / 2) + 4;
+      if (shares[middle] > 11 && wide > 70) names.push(svg("text", { class: "layer-name", x: this.x(list[middle][T]), y, "text-anchor": "middle" }, name));
       top.forEach((value, at) => { below[at] = value; });
     });
-    return [...parts, ...names];
+    return [layers, names];
   }
   known(row) { return total(row) > 0; }
   read(row) {
@@ -295,7 +296,7 @@ function draw() {
   const list = [...rows.values()].filter((row) => row[T] > now - HOUR - STEP);
   span = list.length ? Math.min(HOUR, Math.max(300, (now - list[0][T]) * 1.05)) : HOUR; // a young run fills the chart too
   charts.inFlight.draw(list, most(list, IN_FLIGHT, LIMIT), number);
-  charts.starts.draw(list, Math.max(most(list, PACE), ...list.map(perMinute)), number);
+  charts.starts.draw(list, most(list, PACE, STARTS), number);
   const slowest = Math.max(0.01, ...list.map((row) => row[P95] || 0));
   charts.latency.draw(list, slowest, (value) => value ? duration(value) : "0");
   charts.time.draw(list, 100, (value) => `${value} %`);
