@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from scraper.config import Settings
 from scraper.errors import Misconfigured
@@ -24,10 +25,19 @@ async def host_picture(settings: Settings) -> Picture:
     from scraper.throttle import operations
 
     endpoint, run_dir = settings.vllm_base_url, settings.run_dir
-    picture = Picture.of(await ask_all(endpoint, run_dir))
+    picture = Picture.of({pid: told for pid, told in (await ask_all(endpoint, run_dir)).items() if _is_ours(told)})
     status = await known_or_none(lambda: operations.show(endpoint, run_dir))
     picture.throttle_says(status, at=time.time())
     return picture
+
+
+def _is_ours(told: Mapping[str, Any]) -> bool:
+    """Whether a supervisor of this version told it; another version's is left out."""
+    try:
+        Picture.of({0: told})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
 
 
 class Attachment:

@@ -1,0 +1,30 @@
+"""What is known of the workers of a host, whoever answers for them."""
+
+from scraper.commands.attached import host_picture
+from scraper.config import Settings
+from scraper.observability.told import telling
+from tests.observability.facts import STARTED, settled
+from tests.observability.test_picture import NOW, Picture, tally
+
+
+def settings(tmp_path):
+    return Settings(_env_file=None, run_dir=tmp_path)
+
+
+async def test_a_host_on_which_nothing_runs_has_an_empty_picture(tmp_path):
+    view = (await host_picture(settings(tmp_path))).view(NOW)
+    assert (view.workers, view.throttle.limit) == (0, None)
+
+
+async def test_a_supervisor_that_speaks_another_version_is_left_out(tmp_path):
+    picture = Picture()
+    picture.worker_says(0, tally(STARTED, settled(fetch=1.0)), at=NOW)
+    ours = settings(tmp_path)
+    for told, workers in (
+        (picture.plain(), 1),
+        ({}, 0),
+        (picture.plain() | {"total": {}}, 0),
+        (picture.plain() | {"history": [{}]}, 0),
+    ):
+        async with telling(ours.vllm_base_url, ours.run_dir, lambda told=told: told, observe=[].append):
+            assert (await host_picture(ours)).view(NOW).workers == workers
