@@ -11,7 +11,7 @@ from scraper.pipeline.schema import CompiledSchema
 from scraper.pipeline.structured.borne_out import Page, borne_out
 from scraper.pipeline.structured.paths import at, with_plain_offers
 from scraper.pipeline.structured.plan import Asked, plans_for
-from scraper.pipeline.structured.pointers import is_within, set_at
+from scraper.pipeline.structured.pointers import escaped, is_within, set_at
 from scraper.pipeline.structured.sayings import Saying, Source, agreed, agreed_list
 from scraper.pipeline.structured.subject import subjects
 from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
@@ -48,7 +48,7 @@ def known_values(document: Document, schema: CompiledSchema) -> Known:
 
 
 def _about(structured: Sequence[Json], thing: Thing, page: Page) -> list[Source]:
-    """The page's subject as each source describes it; nothing where only its state and its head speak of anything."""
+    """The page's subject as each source describes it; head and state speak of it, too, where no other source does."""
     found = [
         Source(name, each.path, with_plain_offers(each.value))
         for name in SOURCES[:3]
@@ -95,8 +95,10 @@ class _Taker:
 
     def _thing(self, asked: Asked, about: Sequence[Source]) -> Known:
         """An object's properties, each by itself; nothing where a source has several such objects."""
-        things = {source.source: _things_at(source, asked.said) for source in about if source.source in DESCRIBING}
-        things = {name: some for name, some in things.items() if some}
+        things: dict[str, list[Source]] = {}
+        for source in about:
+            if source.source in DESCRIBING and (some := _things_at(source, asked.said)):
+                things.setdefault(source.source, []).extend(some)
         if not things or len({len(some) for some in things.values()}) > 1:
             return Known()
         if asked.field.each is not None:
@@ -149,7 +151,7 @@ def _fitting(known: Known, schema: CompiledSchema) -> Known:
     for path, value in known.values.items():
         set_at(data, path, value)
     wrong = {
-        "".join(f"/{step}" for step in error.instance_path)
+        "".join(f"/{escaped(str(step))}" for step in error.instance_path)
         for error in schema.validator.iter_errors(data)
         if error.instance_path and error.kind.name != "required"
     }

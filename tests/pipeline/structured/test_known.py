@@ -310,6 +310,17 @@ def test_a_value_that_breaks_the_schema_is_left_to_the_model():
     assert values(TEXT + ld(PRODUCT), schema) == {"sku": "NK-2"}
 
 
+def test_a_name_with_a_slash_is_found_again_where_its_value_breaks_the_schema():
+    wrong = {"title": "Price", "type": "number", "minimum": 100}
+    assert values(TEXT + ld(PRODUCT), fields(**{"price/~": wrong, "sku": {"type": "string"}})) == {"sku": "NK-2"}
+
+
+def test_of_two_things_that_are_the_subject_alike_no_object_is_taken():
+    schema = fields(offer=fields(price={"type": "number"}), name={"type": "string"})
+    other = PRODUCT | {"offers": OFFER | {"price": "13.50"}}
+    assert values(TEXT + "13,50 €" + ld(PRODUCT, other), schema) == {"name": NAME}
+
+
 def test_a_schema_that_could_be_about_anything_is_left_to_the_model():
     assert values(TEXT + ld(PRODUCT), fields(name={"type": "string"}, link={"type": "string"})) == {}
     assert sources_for(compile_schema(fields(name={"type": "string"}))) == ()
