@@ -62,7 +62,7 @@ def test_four_processes_are_held_to_the_limits_of_one(check):
 
 def test_processes_that_share_nothing_flood_the_server_and_the_check_fails(check):
     """The same processes, settings and measurements, with a throttle for each: what the check is there to see."""
-    broken = verdicts(check("--processes", "4", "--apart", "--json", code=1))
+    broken = verdicts(check("--processes", "4", "--apart", "--json", code=1, **QUICK))
     assert broken["requests in flight"] == "BROKEN"
     assert broken["starts in a minute"] == "BROKEN"
     assert broken["smallest gap of two starts"] == "BROKEN"
