@@ -1,6 +1,7 @@
 """A simulated model server in a process of its own, which counts and times what really reaches it, and what to make of it."""
 
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -76,11 +77,16 @@ class Phase:
     begin: float
     end: float = 0.0
     windows: tuple = ()
+    wake: float = 0.0  # what this machine took meanwhile to wake somebody, on average
 
     def share(self, starts, interval):
         """Of the starts that the pace allows outside of the windows, how many there were."""
         counted = [start for start in starts if self.begin <= start < self.end and not self._in_window(start)]
         return len(counted) * interval / (self.end - self.begin - self.lost)
+
+    def fair_share(self, starts, interval):
+        """The same, where each start may cost as much as it takes to wake four: client, coordinator, client, server."""
+        return self.share(starts, interval + 4 * self.wake)
 
     @property
     def lost(self):
@@ -94,7 +100,7 @@ class Clockwork:
     """How late this machine is by itself, told by a thread that only sleeps: nothing can be measured more exactly."""
 
     def __init__(self):
-        self.latest = 0.0
+        self._late = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -106,11 +112,19 @@ class Clockwork:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def latest(self):
+        return max(late for _, late in self._late)
+
+    def mean_between(self, begin, end):
+        """Seconds from when something could go on until it does."""
+        return statistics.fmean(late for moment, late in self._late if begin <= moment < end)
+
     def _watch(self):
         while not self._stop.is_set():
             before = now()
             time.sleep(0.005)
-            self.latest = max(self.latest, now() - before - 0.005)
+            self._late.append((before, now() - before - 0.005))
 
 
 def now():

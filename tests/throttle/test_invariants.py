@@ -5,6 +5,7 @@ its own and looks at the machine only through what it says.
 """
 
 from dataclasses import dataclass, field
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -151,6 +152,18 @@ class Throttle(RuleBasedStateMachine):
         self.admission.set_limits(self.now, requests_per_minute=rpm)
         self.take_turn()
 
+    @rule(seconds=st.sampled_from([0.5, 5.0, 90.0]))
+    def the_owner_pauses(self, seconds):
+        self.admission.pause(seconds, self.now, reason="an owner's order")
+        self.model.pause_until = max(self.model.pause_until, self.now + ns(seconds))
+        self.take_turn()
+
+    @rule()
+    def the_owner_resumes(self):
+        self.admission.resume(self.now)
+        self.model.pause_until = min(self.model.pause_until, self.now)
+        self.take_turn()
+
     @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 7.5, 31.0, 61.0, 200.0]))
     def time_passes(self, seconds):
         """As a host does it: a turn whenever the machine asked for one."""
@@ -167,6 +180,13 @@ class Throttle(RuleBasedStateMachine):
         """Time passes and nobody asks the machine."""
         self.now += ns(seconds)
         self.take_turn()
+
+    @rule(days=st.sampled_from([-1, 1]))
+    def the_wall_clock_jumps(self, days):
+        before, wake_at = self.admission.snapshot(), self.turn.wake_at
+        with mock.patch("time.time", return_value=1_700_000_000.0 + days * 86_400):
+            self.take_turn()
+        assert (self.admission.snapshot(), self.turn.wake_at) == (before, wake_at)
 
     # how it is carried out
 

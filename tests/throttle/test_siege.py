@@ -12,8 +12,10 @@ the first start after another process has taken its place. Where processes are s
 what they hold is rightly counted as in flight, and with two slots that can be everything. What is asked for then is that
 it goes on as soon as they are awake.
 
-Nothing depends on how fast the machine is: how late it is by itself is measured beside it, and a kind of attack that
-cost too much is made up to three times, because whatever else the machine does can only take away.
+Nothing depends on how fast the machine is. How late it is by itself is told beside it by a thread that only sleeps: by
+its worst, starts may come closer than they were sent; four times its mean, a wake each for client, coordinator, client
+and server, may be added to T where the share is judged. And a kind of attack that cost too much is made up to three
+times, because whatever else the machine does can only take away.
 """
 
 import asyncio
@@ -41,7 +43,8 @@ LEAST_SHARE, TRIES = 0.9, 3
 
 
 class Siege:
-    def __init__(self, server, judge):
+    def __init__(self, server, judge, machine):
+        self.machine = machine
         self.server = server
         self.judge = judge
         self.draw = random.Random(SEED)
@@ -73,7 +76,7 @@ class Siege:
         """Until one time it costs no more than it may."""
         for _ in range(TRIES):
             self.phase(name, seconds, strike, every=every)
-            if self.phases[-1].share(self.server.stats()["starts"], T) >= LEAST_SHARE:
+            if self.phases[-1].fair_share(self.server.stats()["starts"], T) >= LEAST_SHARE:
                 return
         self.report(self.server.stats())
         raise AssertionError(f"{name}: less than {LEAST_SHARE:.0%} of the allowed rate, {TRIES} times")
@@ -87,6 +90,7 @@ class Siege:
                 windows.append(window)
             time.sleep(self.draw.uniform(0.5, 1.5) * every)
         phase.end, phase.windows = now(), tuple(windows)
+        phase.wake = self.machine.mean_between(phase.begin, phase.end)
         self.phases.append(phase)
         self.recover()
 
@@ -136,7 +140,8 @@ class Siege:
             longest = max((end - begin for begin, end in phase.windows), default=0.0)
             print(
                 f"{phase.name:<22} {phase.end - phase.begin:5.1f} s, {phase.lost:4.1f} s of them in {len(phase.windows)} "
-                f"takeovers (longest {longest:.2f} s): {phase.share(stats['starts'], T):.1%} of the allowed rate"
+                f"takeovers (longest {longest:.2f} s): {phase.share(stats['starts'], T):.1%} of the allowed rate, "
+                f"{phase.fair_share(stats['starts'], T):.1%} where a wake takes {1000 * phase.wake:.1f} ms"
             )
 
 
@@ -146,29 +151,29 @@ def siege():
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
         model_server() as server,
+        Clockwork() as machine,
         referee(Path(folder), program="tests.throttle.attacked", endpoint=server.base_url) as judge,
     ):
-        yield Siege(server, judge)
+        yield Siege(server, judge, machine)
 
 
 def test_whatever_is_done_to_them_many_processes_keep_the_limits_use_the_rate_and_leave_nothing(siege):
-    with Clockwork() as machine:
-        siege.start_all()
-        siege.attack("calm", 8)
-        siege.attack("members killed", 10, siege.kill_a_member, every=1.5)
-        siege.attack("coordinators killed", 12, siege.kill_the_coordinator, every=2.0)
-        siege.phase("processes stopped", 9, siege.stop_a_process)
-        siege.phase("loops stalled", 8, siege.stall_a_loop, every=2.0)
-        before = siege.descriptors()
-        siege.attack("half cancelled", 10, siege.cancel_half_of_all, every=0.5)
-        siege.attack("calm again", 4)
-        after = siege.descriptors()
-        assert set(siege.judge.end()) == {0}
+    siege.start_all()
+    siege.attack("calm", 8)
+    siege.attack("members killed", 10, siege.kill_a_member, every=1.5)
+    siege.attack("coordinators killed", 12, siege.kill_the_coordinator, every=2.0)
+    siege.phase("processes stopped", 9, siege.stop_a_process)
+    siege.phase("loops stalled", 8, siege.stall_a_loop, every=2.0)
+    before = siege.descriptors()
+    siege.attack("half cancelled", 10, siege.cancel_half_of_all, every=0.5)
+    siege.attack("calm again", 4)
+    after = siege.descriptors()
+    assert set(siege.judge.end()) == {0}
     stats = siege.server.stats()
     siege.report(stats)
-    print(f"the machine by itself was up to {1000 * machine.latest:.0f} ms late")
+    print(f"the machine by itself was up to {1000 * siege.machine.latest:.0f} ms late")
     assert stats["max_in_flight"] <= LIMIT
-    assert closest(stats["starts"], T) <= machine.latest
+    assert closest(stats["starts"], T) <= siege.machine.latest
     assert all(after[pid] <= before[pid] + 3 for pid in after.keys() & before.keys()), "descriptors were left open"
     assert_nothing_is_left(siege)
 
