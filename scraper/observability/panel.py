@@ -205,12 +205,11 @@ def _left(view: View) -> Text:
     if view.queue is None:
         return Text(f"{view.in_hand} in hand, {view.finished_per_minute:g}/min", no_wrap=True)
     text = Text(f"{view.queue.left} waiting", no_wrap=True)
-    finished = view.done + view.parked
-    total = finished + view.queue.left
-    if total:
-        text.append(f" ({finished / total:.0%} done)", "dim")
     text.append(f"  {view.finished_per_minute:g}/min")
     text.append(f"  {duration(view.seconds_left)} left" if view.seconds_left is not None else "  ? left")
+    finished = view.done + view.parked
+    if total := finished + view.queue.left:
+        text.append(f"  {finished / total:.0%} done", "dim")
     return text
 
 

@@ -46,7 +46,7 @@ def test_the_panel_fits_its_terminal_and_shows_every_figure(width):
             "p50 3.0 s",
             "1 retries",
             "robots 1",
-            "8 waiting (11% done)",
+            "11% done",
         ):
             assert figure in text, figure
         assert "limited by" in text
