@@ -20,7 +20,7 @@ from tests.test_whole_path import HANGS_SECONDS, children_of, ended, model, site
 
 TOKEN = "a token of the owner"
 HOSTILE = "<img src=x onerror=alert(1)>"
-expect.set_options(timeout=30_000)  # ms
+expect.set_options(timeout=60_000)  # ms
 
 
 def free_port():
