@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -264,6 +264,9 @@ class Worker:
         taken = not own_id or (standing is not None and standing.status == "done")
         row_id = body_id(message.body) if taken else own_id
         result, remains = parked_row(row_id, task, message, park, trace, finished_at=datetime.now(UTC))
+        if remains.page is None and message.submission and task is not None:
+            # it ended before its page was read once more: the one it left behind is still the page to read
+            remains = replace(remains, page=await self._kept_page(task))
         await self._with_store(lambda: self._store.save(result, remains, settled_id=own_id))
         return row_id
 

@@ -226,6 +226,15 @@ async def test_a_replay_fetches_where_the_stored_page_is_gone_or_another_address
     assert pipeline.pages == [None, None]
 
 
+async def test_a_replay_that_ends_before_its_page_is_read_keeps_the_page(bench):
+    await park(bench, "a")
+    body = json.dumps({"id": "a", "expires_at": "2020-01-01T00:00:00+00:00"}).encode()
+    await bench.broker.publish([Message(body, "a", submission=1, stored_page=True)])
+    async with bench.working(ScriptedPipeline()):
+        assert [(outcome, reason) for _, outcome, reason in await bench.until_settled(1)] == [("park", "expired")]
+    assert (await bench.store.remains("a")).page == Page("https://a.example/", "<p>as it was fetched</p>")
+
+
 async def test_a_submission_that_ended_parked_is_not_run_again_when_it_comes_twice(bench):
     error = Permanent(ParkReason.SCHEMA_INVALID, "no price")
     pipeline = ScriptedPipeline(a=error)

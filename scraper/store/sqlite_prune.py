@@ -1,5 +1,6 @@
 """Letting old things in the results file go, in small transactions, so that workers go on meanwhile.
 
+The page of a parked task that waits in the queue again stays: it is what the task will read.
 What is freed is used again by what comes next; the file itself does not shrink.
 """
 
@@ -95,6 +96,7 @@ _KINDS: dict[Prunable, _Kind] = {
         SELECT seq, ifnull(length(page), 0) + ifnull(length(CAST(answer AS BLOB)), 0)
         FROM results_rows INDEXED BY results_parked JOIN results_remains USING (seq)
         WHERE status = 'parked' AND finished_at < ? AND seq > ? AND (page IS NOT NULL OR answer IS NOT NULL)
+            AND NOT EXISTS (SELECT 1 FROM results_submitted AS waits WHERE waits.task_id = results_rows.task_id)
         ORDER BY seq LIMIT ?
         """,
         "UPDATE results_remains SET page = NULL, answer = NULL WHERE seq IN (SELECT value FROM json_each(?))",

@@ -70,6 +70,14 @@ async def test_pages_and_raw_answers_of_old_parked_tasks_go_and_the_tasks_stay(s
     assert len(await rows_of(store)) == 3
 
 
+async def test_the_page_of_a_task_that_waits_again_stays(store, pruner):
+    page = Page("https://a.example/", "<p>")
+    await store.save(parked("again", finished_at=MOMENT - DAY), Remains(b"{}", page))
+    await store.submitted(["again"])
+    assert await pruner.prune("pages", before=MOMENT + DAY) == Freed()
+    assert (await store.remains("again")).page == page
+
+
 async def test_old_results_go_and_parked_tasks_stay(store, pruner, path):
     stamps = [MOMENT + number * DAY / ROWS_AT_ONCE for number in range(3 * ROWS_AT_ONCE)]
     await all_of(store.save(done(f"{stamp}", finished_at=stamp, url="https://a.example/")) for stamp in stamps)
