@@ -18,14 +18,15 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scraper.errors import ScraperError
 from scraper.observability import series
@@ -121,26 +122,30 @@ class StatusApp:
     async def _events(self, _: Request) -> Response:
         if self._watchers >= MOST_WATCHERS:
             return JSONResponse({"error": "too many pages are open"}, 503)
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        return _Watched(self._stream(), watching=self._watching())
 
-    async def _stream(self) -> AsyncIterator[str]:
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
         self._watchers += 1
         try:
-            newest = 0
-            while not self.closing.is_set():
-                picture = await self._source.picture()
-                steps = [step for step in picture.history.steps if step.number >= newest]
-                newest = steps[-1].number if steps else newest
-                news = {
-                    "view": picture.view(time.time()).plain(),
-                    "rows": series.rows(steps),
-                    "parked": await self._source.parked(),
-                    "controls": bool(self._token),
-                }
-                yield f"data: {json.dumps(news, ensure_ascii=False, allow_nan=False)}\n\n"
-                await self._next_event()
+            yield
         finally:
             self._watchers -= 1
+
+    async def _stream(self) -> AsyncIterator[str]:
+        newest = 0
+        while not self.closing.is_set():
+            picture = await self._source.picture()
+            steps = [step for step in picture.history.steps if step.number >= newest]
+            newest = steps[-1].number if steps else newest
+            news = {
+                "view": picture.view(time.time()).plain(),
+                "rows": series.rows(steps),
+                "parked": await self._source.parked(),
+                "controls": bool(self._token),
+            }
+            yield f"data: {json.dumps(news, ensure_ascii=False, allow_nan=False)}\n\n"
+            await self._next_event()
 
     async def _next_event(self) -> None:
         try:
@@ -177,6 +182,18 @@ class StatusApp:
         if not isinstance(reason, str):
             raise BadWish('say which: {"reason": "page_gone"}')
         return {"replayed": await self._source.replay(reason)}
+
+
+class _Watched(StreamingResponse):
+    """Events for one page, within `watching` from before its first byte until it has gone."""
+
+    def __init__(self, events: AsyncIterator[str], *, watching: AbstractContextManager[None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._watching = watching
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._watching:
+            await super().__call__(scope, receive, send)
 
 
 async def _body(request: Request) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 BOUNDS: Mapping[str, Mapping[str, tuple[float, float]]] = {
@@ -35,7 +34,7 @@ def _number(name: str, value: Any, bounds: Mapping[str, tuple[float, float]]) ->
         raise BadWish(f"{name[:40]!r} does not belong to it")
     least, most = bounds[name]
     whole = name == "max_concurrent"
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and isfinite(value)
-    if not number or not least <= value <= most:
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= most:  # which no NaN is, and no infinity
         raise BadWish(f"{name} must be a {'whole ' if whole else ''}number from {least:g} to {most:g}")
     return float(value) if not whole else int(value)

@@ -173,6 +173,7 @@ async def test_replaying_says_how_many(client, source):
         ({"authorization": f"Bearer {HEADER['x-dashboard-token']}"}, 401),
         ({**HEADER, "origin": "http://evil.example"}, 403),
         ({**HEADER, "origin": "null"}, 403),
+        ({**HEADER, "origin": "http://[evil"}, 403),
     ],
 )
 async def test_without_the_token_or_from_another_site_nothing_is_changed(client, source, path, headers, status):
@@ -212,6 +213,7 @@ async def test_where_no_token_is_set_the_page_only_shows(source):
         b'{"do": "set", "requests_per_minute": NaN}',
         b'{"do": "set", "requests_per_minute": "9"}',
         b'{"do": "pause", "seconds": 1e99}',
+        b'{"do": "pause", "seconds": 1%s}' % (b"0" * 400),
         b'{"do": "resume", "endpoint": "http://x"}',
         b"[" * 4000,
         b" " * 10_000,
@@ -251,6 +253,22 @@ async def test_news_come_as_they_happen_and_old_steps_only_once(client, source):
     assert (first["view"]["outcomes"]["done"], second["view"]["outcomes"]["done"]) == (9, 12)
     assert first["parked"] == {"robots": 2}
     assert first["controls"] is True
+
+
+async def test_so_many_pages_may_be_open_and_no_more(source, monkeypatch):
+    monkeypatch.setattr("scraper.observability.web.app.MOST_WATCHERS", 3)
+    async with served(source) as client:
+        ask = client.build_request("GET", "/events")
+        streams = await asyncio.gather(*(client.send(ask, stream=True) for _ in range(8)))
+        assert sorted(each.status_code for each in streams) == [200] * 3 + [503] * 5
+        for each in streams:
+            await each.aclose()
+        async with asyncio.timeout(60):
+            while (again := await client.send(ask, stream=True)).status_code == 503:
+                await again.aclose()
+                await asyncio.sleep(0.02)
+            assert await news(again.aiter_lines())
+            await again.aclose()
 
 
 async def test_open_streams_do_not_keep_it_from_stopping(source):
