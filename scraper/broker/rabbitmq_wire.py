@@ -25,6 +25,7 @@ NORMAL_PRIORITY_MAX = 4  # RabbitMQ's quorum queues know two classes: up to 4 an
 PERSISTENT = 2
 LONGEST_TASK_ID = 200  # characters, as of a task's own
 MOST_ATTEMPTS = 1_000_000  # beyond any limit; a database refuses to count past 64 bits
+LAST_SUBMISSION = 1 << 62  # nanoseconds up to 2116; a later one would leave its replays no newer number
 
 
 def properties_of(message: Message, *, high: bool) -> spec.Basic.Properties:
@@ -61,7 +62,7 @@ def message_of(raw: DeliveredMessage) -> Message:
         raw.body,
         task_id=task_id if _is_task_id(task_id) else "",
         attempts=min(_count(headers.get("x-attempts")), MOST_ATTEMPTS),
-        submission=_count(headers.get("x-submission")),
+        submission=submission if (submission := _count(headers.get("x-submission"))) <= LAST_SUBMISSION else 0,
         priority="high" if (properties.priority or 0) > NORMAL_PRIORITY_MAX else "normal",
         stored_page=headers.get("x-stored-page") is True,
         trail=from_text(headers.get("x-trail")),

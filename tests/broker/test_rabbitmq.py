@@ -411,6 +411,7 @@ async def test_what_was_prefetched_and_not_handed_out_goes_back_when_a_consumer_
         {"x-task-id": b"\xff", "x-attempts": 1.5, "x-submission": None, "x-delivery-count": None},
         {"x-task-id": "a\n\x1b[2J"},
         {"x-task-id": "a" * 201},
+        {"x-submission": 2**63 - 1},
         {"x-stored-page": "yes", "x-trail": "not JSON"},
         {"x-stored-page": 1, "x-trail": '[[1, 2], {"a": 1}]'},
         {"x-trail": ["a"], "x-stored-page": None},
