@@ -45,7 +45,7 @@ class Watched:
         self._add(self.events, event)
 
     async def until(self, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
