@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias
 
 from scraper.models import Json, Page, Usage
@@ -64,6 +65,16 @@ class Trace:
         if self._records and phase != self._phase:
             self._tell_step(now)
         self._phase, self._since = phase, now
+
+    @contextmanager
+    def within(self, phase: Phase) -> Iterator[None]:
+        """Inside, time belongs to `phase`; afterwards to what it belonged to before."""
+        before = self._phase
+        self.enter(phase)
+        try:
+            yield
+        finally:
+            self.enter(before)
 
     def shift(self, seconds: float, *, to: Phase) -> None:
         """Book `seconds` of the current phase as `to`: for waits whose reason is known only at their end."""

@@ -46,7 +46,8 @@ class ContextWindow:
     async def _context(self, deadline: Deadline, trace: Trace) -> int:
         context: int | None = self._context_tokens
         if not context:
-            context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
+            with trace.within("first_token"):  # the server's time, not that of cleaning
+                context = (await self._model.served_model(deadline=deadline, trace=trace)).max_model_len
         if not context:
             assumed = (
                 f"the server does not tell its context length; {UNKNOWN_CONTEXT_TOKENS} tokens are assumed: set it"
@@ -58,9 +59,10 @@ class ContextWindow:
         """Whether the ratio alone says that `messages` fit: costs no request."""
         return self._ratio.at_most(prompt_size(messages)) <= limit
 
-    async def count(self, messages: Sequence[Message]) -> int:
+    async def count(self, messages: Sequence[Message], *, trace: Trace) -> int:
         """Tokens of the prompt, by the server's count where it counts."""
-        counted = await self._model.count_tokens(messages)
+        with trace.within("first_token"):
+            counted = await self._model.count_tokens(messages)
         return self.likely(messages) if counted is None else counted
 
     def likely(self, messages: Sequence[Message]) -> int:

@@ -84,7 +84,7 @@ class Fitting:
         if not count and self._window.surely_within(limit, messages):
             return self._shown(rung, messages, limit)
         for _ in range(_TRIES):
-            tokens = await self._window.count(messages)
+            tokens = await self._window.count(messages, trace=self._trace)
             if tokens <= limit:
                 return self._shown(rung, messages, limit)
             keep = _keep(rung.text, messages, tokens=tokens, limit=limit)
@@ -152,7 +152,7 @@ class Part:
         messages = prompt.messages(self.text)
         if not count and self._window.surely_within(limit, messages):
             return messages
-        tokens = await self._window.count(messages)
+        tokens = await self._window.count(messages, trace=self._trace)
         if tokens <= limit:
             return messages
         keep = _keep(self.text, messages, tokens=tokens, limit=limit)
