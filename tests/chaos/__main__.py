@@ -79,7 +79,7 @@ def _table(runs: list[Run]) -> Table:
     table = Table(title=f"broker: {server_script().parent.parent.name}", title_justify="left")
     for name in ("fault", "broker", "what happened"):
         table.add_column(name)
-    for name in ("tasks", "lost", "twice", "parked = poison", "in flight", "in a minute", "smallest gap", "seconds"):
+    for name in ("tasks", "lost", "twice", "parked = poison", "in flight", "in a minute", "ahead", "gap", "seconds"):
         table.add_column(name, justify="right")
     for run in runs:
         count = run.count
@@ -96,6 +96,7 @@ def _table(runs: list[Run]) -> Table:
             parked,
             str(count.max_in_flight),
             str(count.most_in_a_minute),
+            f"{count.ahead:.2f}",
             "" if count.smallest_gap is None else f"{count.smallest_gap * 1000:.0f} ms",
             f"{run.seconds:.0f}",
             style="red" if run.breaches else None,
