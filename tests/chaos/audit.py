@@ -181,7 +181,8 @@ def _of_limits(seen: Seen, rules: Rules) -> Iterable[str]:
     if seen.max_in_flight > rules.max_in_flight:
         yield f"{seen.max_in_flight} requests in flight, {rules.max_in_flight} are allowed"
     ahead = ahead_of_pace(seen.starts, rules.interval_seconds)
-    # one start late by itself is the pace's own tolerance; one more, where the machine let programs wait so long
-    allowed = 1 + min(1.0, seen.unsteady_seconds / rules.interval_seconds)
+    # one start that is late is the pace's own tolerance. Where the machine let programs wait, more of them may be late
+    # together, but never more than may be in flight: whoever waits holds a slot
+    allowed = 1 + min(rules.max_in_flight, seen.unsteady_seconds / rules.interval_seconds)
     if ahead > allowed:
         yield f"requests started {ahead:.2f} intervals ahead of the pace, {allowed:.2f} can be explained"
