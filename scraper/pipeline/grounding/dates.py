@@ -64,12 +64,14 @@ class Dates:
         if wanted.hour is not None and time != (0, 0) and time not in self._times:
             return None
         position = self._places.get((wanted.year, wanted.month, wanted.day))
-        if position is None and wanted.day and self._says_year(wanted.year):
+        if position is None and wanted.day and str(wanted.year) in self._years:
             return self._places.get((0, wanted.month, wanted.day))  # «5 March», and the year stands elsewhere
         return position
 
-    def _says_year(self, year: int) -> bool:
-        return re.search(rf"(?<!\d){year}(?!\d)", self._text) is not None
+    @cached_property
+    def _years(self) -> frozenset[str]:
+        """All that could be one: an answer may have a thousand dates, and each would look through the page again."""
+        return frozenset(re.findall(r"(?<!\d)\d{1,4}(?!\d)", self._text))
 
     @cached_property
     def _times(self) -> set[tuple[int, int]]:

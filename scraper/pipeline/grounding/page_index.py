@@ -128,7 +128,10 @@ class PageIndex:
 
     def _find_currency(self, value: str) -> str | None:
         names = currencies.aliases(value) or frozenset({normal_value(value)})
-        name = "|".join(re.escape(each) for each in sorted(names, key=len, reverse=True))
+        there = [each for each in names if each in self._page.normal]
+        if not there:
+            return None
+        name = "|".join(re.escape(each) for each in sorted(there, key=len, reverse=True))
         beside = rf"\d[\s.,~|*–-]{{0,3}}(?:{name})(?![^\W\d_])|(?<![^\W\d_])(?:{name})[\s:~|*]{{0,3}}\d"
         found = re.search(rf"{beside}|currency: (?:{name})(?!\w)", self._page.normal)
         return None if found is None else self._at(found.start())

@@ -1,3 +1,5 @@
+import re
+import string
 import time
 
 import pytest
@@ -356,3 +358,26 @@ def test_no_page_makes_a_look_up_expensive(unit):
 
     cpu(1000)
     assert cpu(60_000) < 100 * max(cpu(2000), 0.002)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([f"{year}-07-{day:02}" for year in range(2031, 2039) for day in range(1, 29)], field("published")),
+        ([f"C{first}{second}" for first in "VWXYZ" for second in string.ascii_uppercase], field("currency")),
+    ],
+)
+def test_what_stands_nowhere_does_not_have_the_page_gone_through_for_each_value(values, wanted):
+    """Lists are long, and nothing else goes on in this process meanwhile."""
+    text = "12 items of 100 pieces, " * 12_000
+    index = PageIndex(text)
+    index.find(values.pop(), wanted)  # makes what all others share
+
+    began = time.process_time()
+    for _ in range(3):
+        re.search(r"(?<!\d)2050(?!\d)", text)
+    once = (time.process_time() - began) / 3
+
+    began = time.process_time()
+    assert [value for value in values if index.find(value, wanted)] == []
+    assert time.process_time() - began < len(values) * once / 2
