@@ -35,6 +35,7 @@ class HostSource:
         self._stack = AsyncExitStack()
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
+        self._replaying = asyncio.Lock()  # what is published is marked only then: two at once would both publish it
         self._store: Store | None = None
         self._workbench: Workbench | None = None
         self._parked: Mapping[str, int] | None = None
@@ -86,6 +87,7 @@ class HostSource:
         try:
             async with (
                 asyncio.timeout(REPLAY_SECONDS),
+                self._replaying,
                 open_workbench(self._settings) as workbench,
                 open_broker(self._settings, observe=self._observe) as broker,
             ):
