@@ -216,6 +216,10 @@ class Workbench(Protocol):
         """Remember as waiting: each id, if it is still parked as of the submission that is named."""
         ...
 
+    async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:
+        """Forget each id that is still parked as of the submission that is named: it is a task of another id now."""
+        ...
+
     async def drop(self, selection: Selection) -> int:
         """Forget those selected for good; returns how many there were."""
         ...

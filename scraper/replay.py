@@ -54,24 +54,20 @@ async def replay(
     async for batch in workbench.handed_out(selection):
         messages: list[Message] = []
         waiting: list[tuple[str, int]] = []
-        beside: list[str] = []
+        beside: list[tuple[str, int]] = []
         for result, remains in batch:
             try:
                 message = replayed_message(result, remains, decode=decode, changes=changes, fetch_again=fetch_again)
                 messages.append(message)
-                if message.task_id == result.task_id:
-                    waiting.append((result.task_id, result.submission))
-                else:
-                    beside.append(result.task_id)
+                (waiting if message.task_id == result.task_id else beside).append((result.task_id, result.submission))
             except Permanent as error:
                 counts = replace(counts, refused=counts.refused + 1)
                 refused(result.task_id, str(error))
         if messages:
             await until_available("broker", lambda: broker.publish(messages), observe=observe)  # noqa: B023 awaited here
             await until_available("store", lambda: workbench.replayed(waiting), observe=observe)  # noqa: B023 awaited here
-        if beside:  # it comes back if it fails again
-            gone = Selection(task_ids=tuple(beside))
-            await until_available("store", lambda: workbench.drop(gone), observe=observe)  # noqa: B023 awaited here
+        if beside:  # it comes back if it fails again, and may be back by now
+            await until_available("store", lambda: workbench.handed_on(beside), observe=observe)  # noqa: B023 awaited here
         counts = replace(counts, replayed=counts.replayed + len(messages))
         progress(counts)
     return counts

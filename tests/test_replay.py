@@ -212,6 +212,19 @@ async def test_what_was_parked_beside_an_older_result_leaves_the_shelf_with_its_
     assert (await workbench.counts(ALL), await workbench.waiting()) == ({}, 0)
 
 
+async def test_one_that_failed_again_before_it_left_the_shelf_stays_there(store, workbench):
+    await store.save(done("a"))
+    await store.save(parked("body-1", submission=7), Remains(BODY))
+    worker = asyncio.Queue()
+
+    def fails_at_once():
+        worker.put_nowait(asyncio.create_task(store.save(parked("body-1", submission=8), Remains(BODY))))
+
+    assert (await run(workbench, Queue(after=fails_at_once))).replayed == 1
+    await (await worker.get())
+    assert (await store.find("body-1")).submission == 8
+
+
 async def test_it_waits_for_a_broker_that_is_away(store, workbench, monkeypatch):
     monkeypatch.setattr("scraper.patience.FIRST_WAIT_SECONDS", 0.001)
     away = 2

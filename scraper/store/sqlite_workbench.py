@@ -95,6 +95,10 @@ class SqliteWorkbench:
         rows = [(at_us, storable(task_id), submission) for task_id, submission in submissions]
         await self._thread.write(lambda database: database.executemany(_REPLAYED, rows))
 
+    async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:
+        rows = [(storable(task_id), submission) for task_id, submission in submissions]
+        await self._thread.write(lambda database: database.executemany(_HANDED_ON, rows))
+
     async def drop(self, selection: Selection) -> int:
         where, values = _where(selection)
         query = f"SELECT seq FROM {_PARKED} WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT {DROPPED_AT_ONCE}"  # noqa: S608 made of constants
@@ -129,6 +133,7 @@ _REPLAYED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at)
 SELECT task_id, ? FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?
 """
+_HANDED_ON = "DELETE FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?"
 _SCHEMA_IS = """
 EXISTS (SELECT 1 FROM results_remains AS asked WHERE asked.seq = results_rows.seq AND
     CASE WHEN json_valid(CAST(asked.body AS TEXT)) THEN lower(coalesce(
