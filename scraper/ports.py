@@ -216,6 +216,10 @@ class Workbench(Protocol):
         """Remember as waiting: each id, if it is still parked as of the submission that is named."""
         ...
 
+    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Let the task of the second id, which is done, read the page of the parked row of the first until it ends."""
+        ...
+
     async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:
         """Forget each id that is still parked as of the submission that is named: it is a task of another id now."""
         ...

@@ -55,14 +55,19 @@ async def replay(
         messages: list[Message] = []
         waiting: list[tuple[str, int]] = []
         beside: list[tuple[str, int]] = []
+        lent: list[tuple[str, str]] = []
         for result, remains in batch:
             try:
                 message = replayed_message(result, remains, decode=decode, changes=changes, fetch_again=fetch_again)
                 messages.append(message)
                 (waiting if message.task_id == result.task_id else beside).append((result.task_id, result.submission))
+                if message.task_id != result.task_id and message.stored_page:
+                    lent.append((result.task_id, message.task_id))
             except Permanent as error:
                 counts = replace(counts, refused=counts.refused + 1)
                 refused(result.task_id, str(error))
+        if lent:  # before anybody can look for it
+            await until_available("store", lambda: workbench.lend_pages(lent), observe=observe)  # noqa: B023 awaited here
         if messages:
             await until_available("broker", lambda: broker.publish(messages), observe=observe)  # noqa: B023 awaited here
             await until_available("store", lambda: workbench.replayed(waiting), observe=observe)  # noqa: B023 awaited here

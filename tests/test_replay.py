@@ -212,6 +212,22 @@ async def test_what_was_parked_beside_an_older_result_leaves_the_shelf_with_its_
     assert (await workbench.counts(ALL), await workbench.waiting()) == ({}, 0)
 
 
+async def test_what_was_parked_beside_an_older_result_reads_its_stored_page_and_keeps_it_where_that_fails(
+    store, workbench
+):
+    page = Page(URL, "<p>")
+    await store.save(done("a"))
+    await store.save(parked("body-1", submission=7), Remains(BODY, page))
+    await run(workbench, Queue())
+    assert (await store.remains("a")).page == page
+    await store.save(parked("body-1", submission=8), Remains(BODY, page), settled_id="a")
+    assert await store.remains("a") is None
+    await run(workbench, Queue())
+    assert (await store.remains("a")).page == page
+    await store.save(done("a", submission=9))
+    assert await store.remains("a") is None
+
+
 async def test_one_that_failed_again_before_it_left_the_shelf_stays_there(store, workbench):
     await store.save(done("a"))
     await store.save(parked("body-1", submission=7), Remains(BODY))

@@ -98,7 +98,8 @@ class SqliteStore:
     async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> None:
         """Durable before it returns; which result stays is the table above.
 
-        A parked row saved without `remains` keeps those it has; a done row has none. New answers go with it.
+        A parked row saved without `remains` keeps those it has; a done row has none, but for a page that was lent to it
+        for a replay, until that ends. New answers go with it.
         """
         answers = self._answers.to_write()
 
@@ -110,6 +111,8 @@ class SqliteStore:
                 )
             for task_id in {result.task_id, settled_id}:
                 database.execute("DELETE FROM results_submitted WHERE task_id = ?", (storable(task_id),))
+            if settled_id and settled_id != result.task_id:
+                database.execute(_TAKE_BACK_PAGE, (storable(settled_id),))
             self._answers.write(database, answers)
 
         await self._thread.write(work)
@@ -212,6 +215,9 @@ WHERE (results_rows.status = 'parked' AND (excluded.status = 'done' OR excluded.
 _SAVE_REMAINS = f"""
 INSERT OR REPLACE INTO results_remains ({REMAINS}, seq) SELECT ?, ?, ?, ?, ?, ?, seq FROM results_rows WHERE task_id = ?
 """  # noqa: S608 made of constants
+_TAKE_BACK_PAGE = """
+DELETE FROM results_remains WHERE seq = (SELECT seq FROM results_rows WHERE task_id = ? AND status = 'done')
+"""
 _REMAINS = f"SELECT {REMAINS} FROM results_remains JOIN results_rows USING (seq) WHERE task_id = ?"  # noqa: S608 made of constants
 _SUBMITTED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at) SELECT ?1, ?2

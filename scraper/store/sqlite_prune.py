@@ -18,7 +18,7 @@ from typing import Final, Self
 from scraper.models import Json
 from scraper.ports import Freed, Prunable
 from scraper.store.sqlite_file import open_database
-from scraper.store.sqlite_rows import microseconds
+from scraper.store.sqlite_rows import IS_WAITING, microseconds
 from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS, SqliteThread
 
 ROWS_AT_ONCE: Final = 250  # in one transaction: workers wait for it
@@ -92,13 +92,13 @@ _KINDS: dict[Prunable, _Kind] = {
         (0, 0),
     ),
     "pages": _Kind(
-        """
+        f"""
         SELECT seq, ifnull(length(page), 0) + ifnull(length(CAST(answer AS BLOB)), 0)
         FROM results_rows INDEXED BY results_parked JOIN results_remains USING (seq)
         WHERE status = 'parked' AND finished_at < ? AND seq > ? AND (page IS NOT NULL OR answer IS NOT NULL)
-            AND NOT EXISTS (SELECT 1 FROM results_submitted AS waits WHERE waits.task_id = results_rows.task_id)
+            AND NOT {IS_WAITING}
         ORDER BY seq LIMIT ?
-        """,
+        """,  # noqa: S608 made of constants
         "UPDATE results_remains SET page = NULL, answer = NULL WHERE seq IN (SELECT value FROM json_each(?))",
         (0,),
     ),

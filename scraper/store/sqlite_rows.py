@@ -23,6 +23,7 @@ COLUMNS: Final = (
 )
 NAMES: Final = COLUMNS.split(", ")
 REMAINS: Final = "body, page, answer, page_url, page_is_html, trail"
+IS_WAITING: Final = "EXISTS (SELECT 1 FROM results_submitted AS waits WHERE waits.task_id = results_rows.task_id)"
 _FIRST_JSON = NAMES.index("data")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -18,7 +18,17 @@ from scraper.json_text import storable
 from scraper.models import Json, ParkReason, Remains, Result
 from scraper.ports import Selection
 from scraper.store.sqlite_file import open_database
-from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, microseconds, page_of, remains_of, result_of
+from scraper.store.sqlite_rows import (
+    COLUMNS,
+    IS_WAITING,
+    NAMES,
+    PAGE_ROWS,
+    REMAINS,
+    microseconds,
+    page_of,
+    remains_of,
+    result_of,
+)
 from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS, SqliteThread
 
 HANDED_OUT_BYTES: Final = 16 << 20  # of bodies, pages and answers in memory at once; a single one may be larger
@@ -95,6 +105,10 @@ class SqliteWorkbench:
         rows = [(at_us, storable(task_id), submission) for task_id, submission in submissions]
         await self._thread.write(lambda database: database.executemany(_REPLAYED, rows))
 
+    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> None:
+        stored = [(storable(parked), storable(done)) for parked, done in rows]
+        await self._thread.write(lambda database: database.executemany(_LEND_PAGE, stored))
+
     async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:
         rows = [(storable(task_id), submission) for task_id, submission in submissions]
         await self._thread.write(lambda database: database.executemany(_HANDED_ON, rows))
@@ -123,15 +137,20 @@ class SqliteWorkbench:
 
 
 _PARKED = "results_rows INDEXED BY results_parked"  # in the order of seq, or every page would sort them all
-_IS_WAITING = "EXISTS (SELECT 1 FROM results_submitted AS waits WHERE waits.task_id = results_rows.task_id)"
-_WAITING = f"SELECT count(*) FROM {_PARKED} WHERE status = 'parked' AND {_IS_WAITING}"  # noqa: S608 made of constants
+_WAITING = f"SELECT count(*) FROM {_PARKED} WHERE status = 'parked' AND {IS_WAITING}"  # noqa: S608 made of constants
 _FIND = f"""
-SELECT {COLUMNS}, {REMAINS}, {_IS_WAITING} FROM results_rows JOIN results_remains USING (seq)
+SELECT {COLUMNS}, {REMAINS}, {IS_WAITING} FROM results_rows JOIN results_remains USING (seq)
 WHERE task_id = ? AND status = 'parked'
 """  # noqa: S608 made of constants
 _REPLAYED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at)
 SELECT task_id, ? FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?
+"""
+_LEND_PAGE = """
+INSERT OR REPLACE INTO results_remains (seq, body, page, page_url, page_is_html)
+SELECT own.seq, lent.body, lent.page, lent.page_url, lent.page_is_html
+FROM results_rows AS parked JOIN results_remains AS lent USING (seq) JOIN results_rows AS own ON own.task_id = ?2
+WHERE parked.task_id = ?1 AND parked.status = 'parked' AND own.status = 'done' AND lent.page IS NOT NULL
 """
 _HANDED_ON = "DELETE FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?"
 _SCHEMA_IS = """
@@ -144,7 +163,7 @@ EXISTS (SELECT 1 FROM results_remains AS asked WHERE asked.seq = results_rows.se
 
 def _where(selection: Selection) -> tuple[str, list[object]]:
     """The condition, and the values of its parameters."""
-    conditions = ["status = 'parked'", f"NOT {_IS_WAITING}"]
+    conditions = ["status = 'parked'", f"NOT {IS_WAITING}"]
     values: list[object] = []
 
     def add(condition: str, *more: object) -> None:
