@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from scraper.testing.vllm_faults import parse_faults
 from tests.chaos.queues import RabbitMQ
-from tests.chaos.world import PROGRESS_SECONDS, World, processor_seconds, until
+from tests.chaos.witnesses import processor_seconds
+from tests.chaos.world import PROGRESS_SECONDS, World, until
 
 Fault: TypeAlias = Callable[[World], Awaitable[None]]
 

@@ -11,7 +11,8 @@ from scraper.store.sqlite import SqliteStore
 from tests.chaos.audit import Stored
 from tests.chaos.proxy import Cable
 from tests.chaos.queues import EmbeddedQueue
-from tests.chaos.world import World, call_witness, statement_of
+from tests.chaos.witnesses import call_witness, statement_of
+from tests.chaos.world import World
 from tests.store.results import done, parked
 
 ORPHAN = """

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import secrets
@@ -29,9 +28,18 @@ from typing import Any, Protocol, Self
 
 from scraper.testing.site import SimulatedSite
 from scraper.testing.vllm import SimulatedVLLM
-from tests.chaos.audit import DONE, Count, Rules, Seen, Stored, audit, leaked
+from tests.chaos.audit import DONE, Count, Rules, Seen, audit, leaked
 from tests.chaos.disk import Disk
 from tests.chaos.tasks import BODY_SECRET, PAGE_SECRET, PROMPT_SECRET, TASK_MAX_BYTES, Given, given
+from tests.chaos.witnesses import (
+    call_witness,
+    command_of,
+    ended_so_far,
+    events,
+    is_alive,
+    processes_with,
+    statement_of,
+)
 from tests.rabbitmq import dismiss, kill_when_we_are_gone
 from tests.service import Service
 
@@ -72,16 +80,6 @@ REFEREE_SECONDS = 0.01
 
 _STAYS = {"log", "scraper.db", "data/scraper.db"} | {f"run/host_turns.sqlite{end}" for end in ("", "-wal", "-shm")}
 """Of two processes that close a database in the same moment, SQLite lets neither tidy up behind the other."""
-
-_WITNESS = """
-CREATE TABLE IF NOT EXISTS witness_stored (task_id TEXT, reason TEXT, attempts INTEGER);
-CREATE TRIGGER IF NOT EXISTS witness_added AFTER INSERT ON results_rows BEGIN
-    INSERT INTO witness_stored VALUES (new.task_id, new.reason, new.attempts);
-END;
-CREATE TRIGGER IF NOT EXISTS witness_replaced AFTER UPDATE ON results_rows BEGIN
-    INSERT INTO witness_stored VALUES (new.task_id, new.reason, new.attempts);
-END;
-"""
 
 
 class Queue(Protocol):
@@ -221,12 +219,12 @@ class World:
         """Pids of the workers that run now."""
         with contextlib.suppress(OSError):
             children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children").read_text().split()
-            return [int(child) for child in children if _is_alive(int(child))]
+            return [int(child) for child in children if is_alive(int(child))]
         return []
 
     def processes(self) -> list[int]:
         """Pids of everything of this world that runs now, children of workers included."""
-        return [pid for pid in _pids() if pid != os.getpid() and _environ_has(pid, f"PATH={self._mark}:")]
+        return [pid for pid in processes_with(f"PATH={self._mark}:") if pid != os.getpid()]
 
     def count(self, what: str, more: float = 1) -> None:
         """Say that something happened; a row demands that enough did."""
@@ -235,11 +233,9 @@ class World:
     def settled(self) -> int:
         """Tasks that have ended so far."""
         try:
-            with contextlib.closing(_reading(self.database)) as database:
-                (settled,) = database.execute("SELECT count(DISTINCT task_id) FROM witness_stored").fetchone()
+            return ended_so_far(self.database)
         except sqlite3.Error:
             return 0
-        return int(settled)
 
     @property
     def unsettled(self) -> int:
@@ -267,7 +263,7 @@ class World:
 
     async def log(self) -> list[dict[str, Any]]:
         """The events so far."""
-        return await asyncio.to_thread(lambda: list(_events((self.folder / "log").read_text(errors="replace"))))
+        return await asyncio.to_thread(lambda: list(events((self.folder / "log").read_text(errors="replace"))))
 
     # what the witnesses say
 
@@ -288,10 +284,10 @@ class World:
             starts=stats.starts,
             unsteady_seconds=self._late,
             exit_code=next(filter(None, self._codes), 0),
-            processes=[f"{pid} {_command(pid)}" for pid in self.processes()],
+            processes=[f"{pid} {command_of(pid)}" for pid in self.processes()],
             files=files,
             secrets=leaked(log, SECRETS),
-            tracebacks=[line for line in log.splitlines() if line.startswith("Traceback")],
+            tracebacks=[line for line in log.splitlines() if "Traceback (most recent call last)" in line],
         )
         rules = Rules(
             max_in_flight=int(str(self.settings["VLLM_MAX_CONCURRENT"])),
@@ -333,23 +329,6 @@ class World:
             self._late = max(self._late, clock() - due)
 
 
-def call_witness(path: Path) -> None:
-    """From now on, each time that the results database takes a result is written down, in the same transaction."""
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.executescript(_WITNESS)
-
-
-def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)
-
-
-def statement_of(path: Path) -> list[Stored]:
-    """What it has written."""
-    with contextlib.closing(_reading(path)) as database:
-        rows = database.execute("SELECT task_id, reason, attempts FROM witness_stored ORDER BY rowid").fetchall()
-    return [Stored(task_id, reason or DONE, attempts) for task_id, reason, attempts in rows]
-
-
 async def until(true: Callable[[], bool], *, seconds: float) -> None:
     """Raises TimeoutError."""
     async with asyncio.timeout(seconds):
@@ -361,43 +340,3 @@ async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def _events(log: str) -> Iterator[dict[str, Any]]:
-    for line in log.splitlines():
-        if line.startswith("{"):
-            with contextlib.suppress(ValueError):  # its process was killed while it wrote
-                yield json.loads(line)
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _environ_has(pid: int, start: str) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return any(each.startswith(start.encode()) for each in environ.split(b"\0"))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except OSError:
-        return False
-
-
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process so far; 0 once it is gone."""
-    with contextlib.suppress(OSError):
-        _, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[10]) + int(fields[11])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return "?"
