@@ -260,15 +260,24 @@ class Worker:
         """
         trace.enter("store")
         own_id = task.task_id if task is not None else message.task_id
-        standing = await self._with_store(lambda: self._store.find(own_id)) if own_id else None
-        taken = not own_id or (standing is not None and standing.status == "done")
-        row_id = body_id(message.body) if taken else own_id
+        row_id = own_id
+        for _ in range(2):  # another submission of it may get done between the look and the save
+            standing = await self._with_store(lambda: self._store.find(own_id)) if own_id else None
+            taken = not own_id or (standing is not None and standing.status == "done")
+            row_id = body_id(message.body) if taken else own_id
+            if await self._save_parked(row_id, task, message, park, trace, settled_id=own_id):
+                break
+        return row_id
+
+    async def _save_parked(
+        self, row_id: str, task: Task | None, message: Message, park: Park, trace: Trace, *, settled_id: str
+    ) -> bool:
+        """Whether the row is there now; another may have more right to its place."""
         result, remains = parked_row(row_id, task, message, park, trace, finished_at=datetime.now(UTC))
         if remains.page is None and message.submission and task is not None:
             # it ended before its page was read once more: the one it left behind is still the page to read
             remains = replace(remains, page=await self._kept_page(task))
-        await self._with_store(lambda: self._store.save(result, remains, settled_id=own_id))
-        return row_id
+        return await self._with_store(lambda: self._store.save(result, remains, settled_id=settled_id))
 
     async def _park_unread(self, delivery: Delivery, park: Park, trace: Trace) -> None:
         row_id = await self._park(None, delivery.message, park, trace)

@@ -16,6 +16,7 @@ from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
 from scraper.worker import Limits, Worker
 from tests.broker.conftest import place  # noqa: F401 a fixture
+from tests.store.results import done
 
 HANGS_SECONDS = 60.0
 
@@ -233,6 +234,24 @@ async def test_a_replay_that_ends_before_its_page_is_read_keeps_the_page(bench):
     async with bench.working(ScriptedPipeline()):
         assert [(outcome, reason) for _, outcome, reason in await bench.until_settled(1)] == [("park", "expired")]
     assert (await bench.store.remains("a")).page == Page("https://a.example/", "<p>as it was fetched</p>")
+
+
+async def test_a_failure_is_parked_also_where_an_older_submission_gets_done_at_that_very_moment(bench, monkeypatch):
+    pipeline = ScriptedPipeline(a=Permanent(ParkReason.SCHEMA_INVALID, "no price"))
+    find, done_meanwhile = bench.store.find, []
+
+    async def look(task_id):
+        standing = await find(task_id)
+        if pipeline.ran and not done_meanwhile:
+            done_meanwhile.append(task_id)
+            await bench.store.save(done("a"))
+        return standing
+
+    monkeypatch.setattr(bench.store, "find", look)
+    await bench.broker.publish([Message(b'{"id": "a"}', "a", submission=7)])
+    async with bench.working(pipeline):
+        await bench.until_settled(1)
+    assert sorted((row.status, row.submission) for row in (await bench.rows()).values()) == [("done", 0), ("parked", 7)]
 
 
 async def test_a_submission_that_ended_parked_is_not_run_again_when_it_comes_twice(bench):

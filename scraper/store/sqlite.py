@@ -95,15 +95,15 @@ class SqliteStore:
         row = await self._thread.read(lambda database: database.execute(_ROW, (storable(task_id),)).fetchone())
         return None if row is None else result_of(row)
 
-    async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> None:
-        """Durable before it returns; which result stays is the table above.
+    async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> bool:
+        """Durable before it returns; which result stays is the table above. Returns whether it is this one.
 
         A parked row saved without `remains` keeps those it has; a done row has none, but for a page that was lent to it
         for a replay, until that ends. New answers go with it.
         """
         answers = self._answers.to_write()
 
-        def work(database: sqlite3.Connection) -> None:
+        def work(database: sqlite3.Connection) -> bool:
             stays = database.execute(_SAVE, row_of(result)).rowcount == 0
             if remains is not None and result.status == "parked" and not stays:
                 database.execute(
@@ -114,9 +114,11 @@ class SqliteStore:
             if settled_id and settled_id != result.task_id:
                 database.execute(_TAKE_BACK_PAGE, (storable(settled_id),))
             self._answers.write(database, answers)
+            return not stays
 
-        await self._thread.write(work)
+        saved = await self._thread.write(work)
         self._answers.written(answers)
+        return saved
 
     async def submitted(self, task_ids: Sequence[str]) -> None:
         """Remember ids whose publish was confirmed, until a result is saved.
