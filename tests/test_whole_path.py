@@ -419,11 +419,11 @@ async def test_status_shows_what_limits_the_workers_that_run_now(service, site, 
             pass
         running = None
         async with asyncio.timeout(HANGS_SECONDS):
-            while not running or running["throttle"]["in_flight"] == 0 or running["in_hand"] == 0:
+            while not running or not running["throttle"]["in_flight"] or not running["counts"].get("attempts"):
                 running = (await asyncio.to_thread(service.status))["running"]
         assert running["workers"] == 1
         assert running["throttle"]["limit"] == 2
-        assert running["counts"]["attempts"] >= 1
+        assert running["in_hand"] >= 1
         assert "limited by" in (await said(service, "status")).stdout
         model.thaw()
         process.send_signal(signal.SIGTERM)
