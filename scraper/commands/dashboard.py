@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 
@@ -10,6 +9,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings
+from scraper.event_loop import run
 
 DEFAULT_PORT = 8080
 
@@ -31,9 +31,7 @@ def command(*, host: str | None, port: int | None) -> None:
       DASHBOARD_TOKEN=secret scraper dashboard --port 8088
     """
     settings = read_settings()
-    asyncio.run(
-        serve(settings, host or settings.http_host, (settings.http_port or DEFAULT_PORT) if port is None else port)
-    )
+    run(serve(settings, host or settings.http_host, (settings.http_port or DEFAULT_PORT) if port is None else port))
 
 
 async def serve(settings: Settings, host: str, port: int) -> None:

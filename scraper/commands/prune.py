@@ -15,6 +15,7 @@ from scraper.commands import read_settings
 from scraper.commands.ages import Age, ago
 from scraper.config import Settings
 from scraper.errors import ScraperError
+from scraper.event_loop import run
 from scraper.events import ignore
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def command(*, older_than: timedelta, results: bool, dry_run: bool, as_json: boo
       scraper prune --older-than 30d --dry-run
       scraper prune --older-than 90d --results
     """
-    freed = asyncio.run(prune(read_settings(), before=ago(older_than), results=results, dry_run=dry_run))
+    freed = run(prune(read_settings(), before=ago(older_than), results=results, dry_run=dry_run))
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run} | {what: asdict(each) for what, each in freed.items()}))
         return

@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scraper.events import Observe, SettingWarning
 from scraper.observability.web.app import StatusApp
+
+FIRST_REQUEST_SECONDS = 10.0
+"""A connection that has not asked for anything by then makes room for others: there are 200."""
 
 
 class CannotListen(OSError):
@@ -35,7 +39,7 @@ async def serving(app: StatusApp, listening: socket.socket) -> AsyncIterator[Non
     """Serve inside; on leaving open streams are ended and connections closed."""
     config = uvicorn.Config(
         app.asgi,
-        http="h11",
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -60,6 +64,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the supervisor's."""
         yield
+
+
+class _Connection(H11Protocol):
+    """As uvicorn's, which limits how long a connection is idle after a request, but not before its first."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._silence = self.loop.call_later(FIRST_REQUEST_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None:
+            self._silence.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._silence.cancel()
+        super().connection_lost(exc)
 
 
 def listen(host: str, port: int) -> socket.socket:

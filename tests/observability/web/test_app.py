@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from scraper.errors import Unavailable
+from scraper.observability.web import serving as web_serving
 from scraper.observability.web.app import StatusApp
 from scraper.observability.web.serving import CannotListen, listen, serving, serving_if_possible
 from tests.observability.facts import STARTED, request, settled
@@ -301,3 +302,16 @@ def test_it_listens_on_this_machine_alone_unless_told_otherwise():
     with listen("127.0.0.1", 0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
         assert os.get_inheritable(listening.fileno()) is False
+
+
+async def test_whoever_connects_and_asks_for_nothing_is_hung_up_on_and_whoever_asked_is_not(source, monkeypatch):
+    monkeypatch.setattr(web_serving, "FIRST_REQUEST_SECONDS", 0.1)
+    async with served(source) as client:
+        assert (await client.get("/live")).status_code == 200
+        for beginning in (b"", b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
+            reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+            writer.write(beginning)
+            async with asyncio.timeout(60):
+                assert await reader.read() == b""
+            writer.close()
+        assert (await client.get("/live")).status_code == 200
