@@ -6,11 +6,12 @@ answer ─▶ look every value up ─┬─ flag: keep it, and say which ──�
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from scraper.errors import Permanent
 from scraper.models import Json, ParkReason
@@ -19,9 +20,11 @@ from scraper.pipeline.grounding.verdict import Verdict, better, judge, propertie
 from scraper.pipeline.prompt import Prompt
 from scraper.pipeline.schema import CompiledSchema, narrowed
 
+T = TypeVar("T")
 Mode: TypeAlias = Literal["flag", "strict", "off"]
 
 MAX_TOLD: Final = 40  # places that a question names; a model does not heed more
+LARGE_CHARS: Final = 128 * 1024  # of a page that is looked through in a thread: thousands of values may take seconds
 
 
 class Asks(Protocol):
@@ -60,7 +63,7 @@ async def grounded(
     if mode == "off":
         return Grounded(data, known or {})
     judge_of = partial(judge, schema=schema.schema, page=page, known=known)
-    verdict = judge_of(data)
+    verdict = await _made(partial(judge_of, data), page)
     if mode == "flag" or not verdict.unfounded:
         return Grounded(data, verdict.fields, verdict.unsupported)
     if model.calls_left:
@@ -68,13 +71,18 @@ async def grounded(
         shape = narrowed(schema, names) or schema
         asked = prompt.followed_by(json.dumps(data, ensure_ascii=False), _question(verdict, narrow=shape is not schema))
         new = await _answer(model, asked, shape)
-        merged = better(data, new, names, judge_of=judge_of)
+        merged = await _made(partial(better, data, new, names, judge_of=judge_of), page)
         data = merged if schema.validator.is_valid(merged) else data
-        verdict = judge_of(data)
+        verdict = await _made(partial(judge_of, data), page)
     left = pruned(data, verdict.unfounded, fits=schema.validator.is_valid)
     if left is None:
         raise Permanent(ParkReason.UNSUPPORTED, f"required values do not stand on the page: {_names(verdict, schema)}")
-    return Grounded(left, judge_of(left).fields, verdict.unsupported)
+    return Grounded(left, (await _made(partial(judge_of, left), page)).fields, verdict.unsupported)
+
+
+async def _made(work: Callable[[], T], page: PageIndex) -> T:
+    """What `work` gives, without keeping the event loop from its leases and heartbeats."""
+    return await asyncio.to_thread(work) if page.chars > LARGE_CHARS else work()
 
 
 async def _answer(model: Asks, prompt: Prompt, shape: CompiledSchema) -> Json:

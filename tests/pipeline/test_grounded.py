@@ -1,8 +1,10 @@
+import asyncio
+
 import pytest
 
 from scraper.errors import ModelFailed, Permanent
 from scraper.models import ParkReason
-from scraper.pipeline.grounded import grounded
+from scraper.pipeline.grounded import LARGE_CHARS, grounded
 from scraper.pipeline.grounding import PageIndex
 from scraper.pipeline.prompt import prompt_for
 from scraper.pipeline.schema import compile_schema
@@ -130,3 +132,24 @@ async def test_values_from_elsewhere_are_neither_asked_for_nor_left_out():
     found = await ground({**GOOD, "price": 99.5}, known=known)
     assert found.data["price"] == 99.5
     assert found.fields["/price"] == known["/price"]
+
+
+async def test_a_large_page_is_looked_through_without_stopping_the_event_loop():
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    compiled = compile_schema({"type": "array", "items": {"type": "string"}})
+    page = PageIndex(f"{PAGE}\n" * (LARGE_CHARS // len(PAGE)))
+    data = ["Acme Kettle", *(f"no such thing as {number}" for number in range(20))]
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    found = await grounded(data, compiled, page, mode="flag", model=Asked(), prompt=prompt_for(compiled))
+    beside.cancel()
+    assert turns > before
+    assert len(found.unsupported) == 20

@@ -47,6 +47,7 @@ class PageIndex:
         self._address = address
         self._known: dict[tuple[str | float, bool, Field], str | None] = {}  # lists repeat their values
         self._base_url = base_url or address
+        self.chars = len(text)
 
     def find(self, value: Json, wanted: Field = _NO_FIELD) -> str | None:
         """The page's own words where `value`, a string or a number, stands; None where it does not."""
