@@ -429,3 +429,23 @@ async def test_status_shows_what_limits_the_workers_that_run_now(service, site, 
         process.send_signal(signal.SIGTERM)
         code, log = await ended(process)
     assert code == 0, log
+
+
+async def test_two_copies_started_apart_share_one_throttle(tmp_path, model):
+    """Each with its own queue and results, and nothing in common but the model server and RUN_DIR."""
+    tasks, interval = 25, 0.1
+    copies = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        settings = {"VLLM_BASE_URL": model.base_url, "RUN_DIR": tmp_path / "run", "VLLM_MAX_CONCURRENT": 2}
+        copies.append(Service(tmp_path / name, VLLM_REQUESTS_PER_MINUTE=60 / interval, **settings))
+        await submit(copies[-1], *({"text": f"Kettle {number} of {name}, 12.99 €"} for number in range(tasks)))
+    with copies[0].running("--until-empty") as first, copies[1].running("--until-empty") as second:
+        ends = await asyncio.gather(ended(first), ended(second))
+    assert [code for code, _ in ends] == [0, 0]
+    for copy in copies:
+        assert Counter(row["status"] for row in (await results(copy)).values()) == {"done": tasks}
+    starts = model.stats.starts
+    assert len(starts) == 2 * tasks
+    assert model.stats.max_in_flight <= 2
+    assert max(starts) - min(starts) >= 0.85 * (2 * tasks - 1) * interval  # apart, they would take half of it
