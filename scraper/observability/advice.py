@@ -45,8 +45,8 @@ def advice(
 def _state(throttle: Throttle, away: Mapping[str, str]) -> Advice | None:
     """What holds everybody."""
     if throttle.misconfigured:
-        setting = throttle.misconfigured.partition(";")[0].strip()
-        return Advice(f"a wrong setting: {throttle.misconfigured}", setting)
+        setting = throttle.misconfigured.partition(":")[0]
+        return Advice(throttle.misconfigured, setting)
     for what, why in away.items():
         if what != "model server" or throttle.circuit == "closed":
             return Advice(f"the {what}, which does not answer: {why}", "")

@@ -122,7 +122,10 @@ class Picture:
         total.in_hand = len(self._following.in_hand) + sum(tally.in_hand for tally in self._workers.values())
         total.circuit = self._circuit()
         total.consumers = sum(tally.consumers for tally in states)
-        total.wrong = next((tally.wrong for tally in states if tally.wrong), "")
+        wrong = next((tally for tally in states if tally.never_right), None) or next(
+            (tally for tally in states if tally.wrong), Tally()
+        )
+        total.wrong, total.never_right = wrong.wrong, wrong.never_right
         total.away = {what: why for tally in states for what, why in tally.away.items()}
         total.limits = next((tally.limits for tally in states if tally.limits), None)
         return total
@@ -131,7 +134,7 @@ class Picture:
         """As its coordinator tells, else as far as it was heard."""
         total = self.total()
         if self._told is not None:
-            return _told(self._told, wrong=total.wrong)
+            return _told(self._told, wrong_at_first=total.wrong if total.never_right else "")
         slots, pace = total.limits or (None, None)
         until = self._following.circuit_until if total.circuit == "open" else None
         return Throttle(
@@ -287,7 +290,8 @@ def _sum(steps: list[Step]) -> Step:
     return total
 
 
-def _told(status: Mapping[str, Any], *, wrong: str) -> Throttle:
+def _told(status: Mapping[str, Any], *, wrong_at_first: str) -> Throttle:
+    """The throttle knows of wrong settings from requests; a worker that could send none yet knows of its own."""
     circuit, starts = status["circuit"], status["starts"]
     return Throttle(
         in_flight=status["in_flight"],
@@ -302,7 +306,7 @@ def _told(status: Mapping[str, Any], *, wrong: str) -> Throttle:
         generation=circuit["generation"],
         probes=circuit["probes"],
         paused_for_s=status["paused_for_s"],
-        misconfigured=(wrong or "the settings do not fit the server") if status["misconfigured"] else "",
+        misconfigured=status["misconfigured"] or wrong_at_first,
         blocked_by=status["blocked_by"],
         set_by_command=status["set_by_command"],
         host_pid=status.get("host_pid", 0),

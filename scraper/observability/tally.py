@@ -65,6 +65,7 @@ class Tally:
         self.in_hand = 0
         self.circuit = "closed"
         self.wrong = ""  # a wrong setting, in words
+        self.never_right = False  # it was wrong before any request was sent: the throttle has not heard of it
         self.away: dict[str, str] = {}  # dependency → why it does not answer
         self.limits: tuple[int, float] | None = None  # max_concurrent and requests_per_minute of the settings
         self.consumers = 0
@@ -117,6 +118,7 @@ class Tally:
             setattr(tally, name, Histogram.of(fields[name]))
         tally.in_hand, tally.consumers = int(fields["in_hand"]), int(fields["consumers"])
         tally.circuit, tally.wrong = _text(fields["circuit"]), _text(fields["wrong"])
+        tally.never_right = _flag(fields["never_right"])
         tally.away = {what: _text(why) for what, why in fields["away"].items()}
         tally.news.extend(
             (int(number), float(at), _text(level), _text(name), _text(text))
@@ -143,6 +145,12 @@ def _number(value: object) -> int | float:
     if isinstance(value, int | float):
         return value
     raise ValueError("not a number")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("no flag")
 
 
 def _text(value: object) -> str:
@@ -190,12 +198,13 @@ def _closed(tally: Tally, _: CircuitClosed) -> None:
 
 
 def _misconfigured(tally: Tally, event: EndpointMisconfigured) -> None:
-    tally.wrong = f"{event.setting}; {event.advice}"
+    tally.wrong = f"{event.setting}: {event.advice}"
+    tally.never_right = not tally.counts["attempts"]
 
 
 def _first_request(tally: Tally, _: LlmRequest) -> None:
     tally.counts["attempts"] += 1
-    tally.wrong = ""  # whoever may send has found the settings right
+    tally.wrong, tally.never_right = "", False  # whoever may send has found the settings right
 
 
 def _away(tally: Tally, event: WaitingFor) -> None:

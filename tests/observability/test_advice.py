@@ -64,8 +64,8 @@ def test_every_other_phase_is_named_in_the_owners_words(phase, word):
 def test_what_holds_everybody_comes_first():
     assert "open circuit" in said(Throttle(circuit="open", retry_in_s=42.0), wait_rate=9.0).sentence
     assert "42 s" in said(Throttle(circuit="open", retry_in_s=42.0), wait_rate=9.0).sentence
-    assert "VLLM_API_KEY" in said(Throttle(misconfigured="VLLM_API_KEY; set it"), fetch=1.0).sentence
-    assert said(Throttle(misconfigured="VLLM_API_KEY; set it")).setting == "VLLM_API_KEY"
+    assert said(Throttle(misconfigured="VLLM_API_KEY: set it"), fetch=1.0).sentence == "VLLM_API_KEY: set it"
+    assert said(Throttle(misconfigured="VLLM_API_KEY: set it")).setting == "VLLM_API_KEY"
     assert "broker" in said(away={"broker": "refused"}, fetch=1.0).sentence
     assert "pause" in said(Throttle(paused_for_s=30.0), fetch=1.0).sentence
 

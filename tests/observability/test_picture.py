@@ -8,6 +8,7 @@ from scraper.events import (
     CircuitClosed,
     CircuitHalfOpen,
     CircuitOpened,
+    EndpointMisconfigured,
     LlmRetry,
     QueueDepth,
     RateLimitWaiting,
@@ -130,6 +131,29 @@ def test_the_coordinator_knows_the_throttle_better_than_a_log():
     assert picture.view(NOW).throttle.in_flight == 0
     picture.throttle_says(None, at=NOW)
     assert picture.view(NOW).throttle.in_flight == 1
+
+
+WRONG = EndpointMisconfigured(401, "VLLM_API_KEY", "the server refuses the key", 30.0)
+
+
+def test_a_setting_that_was_wrong_at_first_contact_limits_though_the_throttle_has_not_heard_of_it():
+    own = Picture()
+    own.worker_says(0, tally(WRONG), at=NOW)
+    own.worker_says(1, tally(), at=NOW)
+    for picture in (own, Picture.of({1: json.loads(json.dumps(own.plain()))})):
+        picture.throttle_says(SharedAdmission().status(0), at=NOW)
+        assert picture.view(NOW).limited_by == "VLLM_API_KEY: the server refuses the key"
+    own.worker_says(0, tally(WRONG, request()), at=NOW)
+    assert own.view(NOW).limited_by == "nothing yet"
+
+
+def test_a_setting_that_got_wrong_later_is_wrong_as_long_as_the_throttle_says_so():
+    picture = Picture()
+    picture.worker_says(0, tally(request(), WRONG), at=NOW)
+    picture.throttle_says(SharedAdmission().status(0) | {"misconfigured": "VLLM_MODEL: name one of: a, b"}, at=NOW)
+    assert picture.view(NOW).limited_by == "VLLM_MODEL: name one of: a, b"
+    picture.throttle_says(SharedAdmission().status(0), at=NOW)
+    assert picture.view(NOW).limited_by == "nothing yet"
 
 
 def test_a_picture_of_several_supervisors_is_their_sum():
