@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scraper.observability.view import Queue, Throttle, duration
+from scraper.observability.view import Queue, Throttle, duration, pause_text
 
 WORTH_SAYING = 1.1
 """A limit that would give way by less than this factor is no advice."""
@@ -56,7 +56,8 @@ def _state(throttle: Throttle, away: Mapping[str, str]) -> Advice | None:
     if throttle.circuit == "half_open":
         return Advice("the half-open circuit: one request tries whether the model server works again")
     if throttle.paused_for_s > 0:
-        return Advice(f"a pause of the model server, {duration(throttle.paused_for_s)} more")
+        asked = f" ({throttle.pause_reason})" if throttle.pause_reason else ""
+        return Advice(f"a pause{asked}, {pause_text(throttle)}")
     return None
 
 
@@ -131,7 +132,7 @@ def _assigned(setting: str, value: float | None) -> str:
 _CONSUMERS = "CONCURRENT_CONSUMERS_PER_WORKER"
 _OTHERS: Mapping[str, tuple[str, str]] = {
     "wait_circuit": ("waited for a circuit that was open: the model server fails", ""),
-    "server_pause": ("waited out pauses that the model server asked for", ""),
+    "server_pause": ("waited out pauses: the server's, an operator's, or for a setting to be put right", ""),
     "backoff": ("waits between retries of failed model calls: see the lines llm_retry", ""),
     "host_delay": ("is politeness to the sites, FETCH_DELAY: pages of more hosts at once would use it", "FETCH_DELAY"),
     "fetch": (f"is the sites' own speed; more consumers fetch beside each other: {_CONSUMERS}", _CONSUMERS),

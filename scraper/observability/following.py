@@ -20,6 +20,7 @@ from scraper.events import (
     WorkerStarted,
     WorkerStopped,
 )
+from scraper.observability.view import until_resumed
 from scraper.throttle.starts import Starts
 
 MOST_TASKS = 10_000
@@ -37,6 +38,7 @@ class Following:
         self.pids: dict[int, None] = {}
         self.circuit_until = 0.0
         self.paused_until = 0.0
+        self.pause_reason = ""
 
     def hear(self, event: Event, *, at: float, pid: int, task_id: str, interval: float) -> None:
         """`interval`: seconds that the pace wants between two starts."""
@@ -54,7 +56,8 @@ class Following:
             case CircuitOpened():
                 self.circuit_until = at + event.retry_in_s
             case EndpointPaused():
-                self.paused_until = max(self.paused_until, at + event.seconds)
+                if at + event.seconds >= self.paused_until:
+                    self.paused_until, self.pause_reason = at + event.seconds, event.reason
             case _:
                 self._call(event, at=at, pid=pid, task_id=task_id, interval=interval)
 
@@ -68,6 +71,8 @@ class Following:
             case LlmRequest():
                 self.in_line.pop(task_id, None)
                 _remember(self.in_flight, task_id, pid)
+                if until_resumed(self.paused_until - at):
+                    self.paused_until = 0.0  # no event tells that it was resumed, but this does
                 self.starts.add(at, interval=interval)
             case LlmSuccess() | LlmRetry() | LlmFailed():
                 self.in_flight.pop(task_id, None)

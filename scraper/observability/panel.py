@@ -14,7 +14,7 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
-from scraper.observability.view import View, duration, seconds_text
+from scraper.observability.view import View, duration, pause_text, seconds_text
 
 TWO_COLUMNS_FROM = 100
 """Columns of a terminal."""
@@ -138,7 +138,7 @@ def _circuit(view: View) -> Text:
     if throttle.retry_in_s is not None:
         text.append(f", next try in {duration(throttle.retry_in_s)}", "default")
     if throttle.paused_for_s:
-        text.append(f"  ‖ paused for {duration(throttle.paused_for_s)}", "yellow")
+        text.append(f"  ‖ paused, {pause_text(throttle)}", "yellow")
     if throttle.misconfigured:
         text.append("  ✗ wrong setting", "bold red")
     opened = sum(state == "open" for _, state in view.circuit_log)

@@ -22,7 +22,7 @@ from scraper.observability.following import Following
 from scraper.observability.history import STEP_SECONDS, History, Step
 from scraper.observability.said import said
 from scraper.observability.tally import Tally
-from scraper.observability.view import Queue, Said, Throttle, View
+from scraper.observability.view import Queue, Said, Throttle, View, until_resumed
 from scraper.terminal_text import in_one_line
 
 RECENT_SECONDS = 300.0
@@ -148,6 +148,7 @@ class Picture:
             circuit=total.circuit,
             retry_in_s=None if until is None else max(0.0, until - now),
             paused_for_s=max(0.0, self._following.paused_until - now),
+            pause_reason=self._following.pause_reason if now < self._following.paused_until else "",
             misconfigured=total.wrong,
         )
 
@@ -190,7 +191,7 @@ class Picture:
             first_token_p95_s=total.first_token.quantile(0.95),
             tokens_per_second=minute.tokens / elapsed,
             finished_per_minute=round(per_minute, 1),
-            seconds_left=round(left / per_minute * 60.0, 1) if per_minute and left is not None else None,
+            seconds_left=_seconds_left(left, per_minute, throttle.paused_for_s),
             limited_by=in_one_line(advised.sentence),
             change=advised.setting,
             spark=self._spark(now),
@@ -290,6 +291,13 @@ def _sum(steps: list[Step]) -> Step:
     return total
 
 
+def _seconds_left(left: int | None, per_minute: float, paused_for_s: float) -> float | None:
+    """At the pace of the last minute, after a pause; None where either is not known."""
+    if left is None or not per_minute or until_resumed(paused_for_s):
+        return None
+    return round(left / per_minute * 60.0 + (paused_for_s if left else 0.0), 1)
+
+
 def _told(status: Mapping[str, Any], *, wrong_at_first: str) -> Throttle:
     """The throttle knows of wrong settings from requests; a worker that could send none yet knows of its own."""
     circuit, starts = status["circuit"], status["starts"]
@@ -306,6 +314,7 @@ def _told(status: Mapping[str, Any], *, wrong_at_first: str) -> Throttle:
         generation=circuit["generation"],
         probes=circuit["probes"],
         paused_for_s=status["paused_for_s"],
+        pause_reason=status["pause_reason"],
         misconfigured=status["misconfigured"] or wrong_at_first,
         blocked_by=status["blocked_by"],
         set_by_command=status["set_by_command"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scraper.observability.view import duration
+from scraper.observability.view import duration, until_resumed
 
 Status = Mapping[str, Any]
 
@@ -15,7 +15,6 @@ _BLOCKERS = {
     "circuit": "the circuit",
     "server_pause": "a pause",
 }
-_FOR_EVER_SECONDS = 30 * 24 * 3600.0  # a pause without an end is written as a year
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -69,7 +68,7 @@ def _pause(status: Status) -> str:
     left = status["paused_for_s"]
     if not left:
         return "none"
-    until = "until scraper throttle resume" if left > _FOR_EVER_SECONDS else f"{_seconds(left)} left"
+    until = "until scraper throttle resume" if until_resumed(left) else f"{_seconds(left)} left"
     return f"PAUSED, {until}: {status['pause_reason']}"
 
 

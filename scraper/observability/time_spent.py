@@ -14,7 +14,7 @@ PHASES: Mapping[str, str] = {
     "wait_slot": "a free slot (VLLM_MAX_CONCURRENT)",
     "wait_rate": "the pace (VLLM_REQUESTS_PER_MINUTE)",
     "wait_circuit": "the open circuit",
-    "server_pause": "pauses the model server asked for",
+    "server_pause": "pauses: the server's, an operator's, or a wrong setting",
     "backoff": "retries of failed model calls",
     "first_token": "the model's queue and its reading of prompts",
     "generate": "the model's writing",

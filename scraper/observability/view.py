@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+FOR_EVER_SECONDS = 30 * 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
@@ -24,6 +26,7 @@ class Throttle:
     generation: int = 0
     probes: int = 0
     paused_for_s: float = 0.0
+    pause_reason: str = ""
     misconfigured: str = ""
     blocked_by: str | None = None
     set_by_command: Mapping[str, float] = field(default_factory=dict)
@@ -112,6 +115,18 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def pause_text(throttle: Throttle) -> str:
+    """How much longer a pause lasts."""
+    if until_resumed(throttle.paused_for_s):
+        return "until scraper throttle resume"
+    return f"{duration(throttle.paused_for_s)} more"
+
+
+def until_resumed(seconds: float) -> bool:
+    """Whether a pause has no end of its own: it is written as a year."""
+    return seconds > FOR_EVER_SECONDS
 
 
 def plain_line(view: View) -> str:

@@ -9,6 +9,7 @@ from scraper.events import (
     CircuitHalfOpen,
     CircuitOpened,
     EndpointMisconfigured,
+    EndpointPaused,
     LlmRetry,
     QueueDepth,
     RateLimitWaiting,
@@ -18,6 +19,7 @@ from scraper.observability.history import STEPS
 from scraper.observability.picture import Picture
 from scraper.observability.tally import Tally
 from scraper.observability.view import Queue, duration, plain_line
+from scraper.throttle.protocol import Command
 from scraper.throttle.shared_admission import SharedAdmission
 from tests.observability.facts import STARTED, answer, received, request, settled
 
@@ -154,6 +156,43 @@ def test_a_setting_that_got_wrong_later_is_wrong_as_long_as_the_throttle_says_so
     assert picture.view(NOW).limited_by == "VLLM_MODEL: name one of: a, b"
     picture.throttle_says(SharedAdmission().status(0), at=NOW)
     assert picture.view(NOW).limited_by == "nothing yet"
+
+
+def ordered(seconds):
+    """The throttle's status after an operator's pause."""
+    shared = SharedAdmission()
+    shared.obey(Command("pause", None, None, seconds), 0)
+    return shared.status(0)
+
+
+def test_an_operators_pause_is_called_the_operators_and_ends_when_he_says():
+    picture = heard(STARTED, *(settled() for _ in range(10)))
+    picture.queue_says(Queue(5, 0, 0), at=NOW)
+    picture.throttle_says(ordered(None), at=NOW)
+    view = picture.view(NOW)
+    assert view.limited_by == "a pause (an operator's order), until scraper throttle resume"
+    assert view.seconds_left is None
+
+
+def test_a_pause_comes_on_top_of_the_time_that_is_left():
+    picture = heard(STARTED, *(settled() for _ in range(10)))
+    picture.queue_says(Queue(5, 0, 0), at=NOW)
+    running = picture.view(NOW).seconds_left
+    picture.throttle_says(ordered(40.0), at=NOW)
+    view = picture.view(NOW)
+    assert view.limited_by == "a pause (an operator's order), 40 s more"
+    assert view.seconds_left == pytest.approx(running + 40.0)
+
+
+def test_a_log_tells_who_asked_for_a_pause():
+    picture = heard(STARTED, EndpointPaused(20.0, "429 with Retry-After"))
+    assert picture.view(NOW).limited_by == "a pause (429 with Retry-After), 20 s more"
+    assert picture.view(NOW).events[-1].text == "for 20 s: 429 with Retry-After"
+    heard(EndpointPaused(365 * 24 * 3600.0, "an operator's order"), picture=picture)
+    assert picture.view(NOW).limited_by == "a pause (an operator's order), until scraper throttle resume"
+    assert picture.view(NOW).events[-1].text == "until resumed: an operator's order"
+    heard(request(), picture=picture)
+    assert picture.view(NOW).throttle.paused_for_s == 0
 
 
 def test_a_picture_of_several_supervisors_is_their_sum():
