@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from scraper.llm_errors import error_text, misconfiguration
+from scraper.llm_errors import error_text, misconfiguration, transport_text
 from scraper.llm_runaway import AnswerWatch, Runaway
 from scraper.llm_stream import (
     LONGEST_BODY_BYTES,
@@ -94,7 +94,7 @@ async def attempt(
     except ConnectedTooLate:
         return Attempt(UNSENT)
     except (httpx.HTTPError, httpx.StreamError) as error:
-        return Attempt(Verdict(Ending.NO_ANSWER), error=type(error.__cause__ or error).__name__)
+        return Attempt(Verdict(Ending.NO_ANSWER), error=transport_text(error))
     except BrokenReply as error:
         return Attempt(Verdict(error.ending), error=str(error))
     total = clock() - started

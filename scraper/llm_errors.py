@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import Iterator
 
+import httpx
+
 from scraper.models import Json
 from scraper.throttle.verdict import Misconfiguration
 
@@ -36,6 +38,13 @@ def error_text(status: int, body: bytes, *, prompt: str = "", secret: str = "") 
         parts.append(shown)
     text = " ".join(parts)
     return text.replace(secret, "…") if secret else text
+
+
+def transport_text(error: httpx.HTTPError | httpx.StreamError) -> str:
+    """Why there was no answer: `llm_transport` words what happens to a connection, other messages may quote bytes."""
+    if isinstance(error, (httpx.ConnectError, httpx.RemoteProtocolError)) and str(error):
+        return str(error)
+    return type(error.__cause__ or error).__name__
 
 
 def misconfiguration(status: int, body: bytes, *, model: str) -> Misconfiguration:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import httpx
 
 from scraper.errors import Misconfigured
-from scraper.llm_errors import error_text, misconfiguration
+from scraper.llm_errors import error_text, misconfiguration, transport_text
 from scraper.models import Json
 from scraper.throttle.verdict import Ending, Misconfiguration, ending_of_status
 
@@ -111,7 +111,7 @@ class ModelServer:
         except TimeoutError:
             return Away(f"no answer from {url.path} within {within:.0f} s")
         except (httpx.HTTPError, httpx.StreamError) as error:
-            return Away(f"{type(error).__name__} at {url.path}")
+            return Away(transport_text(error))
 
 
 def _choice(body: bytes, model: str) -> Served:

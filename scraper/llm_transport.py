@@ -2,8 +2,9 @@
 
 httpx's own transport costs more than the rest of a call together (1.1–1.7 CPU-ms against 0.5); `httpx-aiohttp` is
 made by its own community for that. Two things of it are put right here: connections that break outside a body come
-up as the error they are, and malformed HTTP as an httpx error at all. One is added: a request that says in its
-extension `write_by` until when (loop time) it may be written is not written later, however long connecting took.
+up as the error they are, in words that name the host and the fix, and malformed HTTP as an httpx error at all. One is
+added: a request that says in its extension `write_by` until when (loop time) it may be written is not written later,
+however long connecting took.
 """
 
 from __future__ import annotations
@@ -42,11 +43,40 @@ class ModelServerTransport(AiohttpTransport):
             return await super().handle_async_request(request)
         except httpx.ConnectTimeout as error:
             # Any broken connection comes as this; it is one only where aiohttp says so.
-            if isinstance(error.__cause__, TimeoutError):
+            reason = error.__cause__
+            if isinstance(reason, TimeoutError):
                 raise
-            raise httpx.RemoteProtocolError(str(error) or "connection lost", request=request) from error
+            if isinstance(reason, aiohttp.ClientConnectorError):
+                raise httpx.ConnectError(_not_connected(reason, request.url), request=request) from reason
+            kind = type(reason or error).__name__
+            raise httpx.RemoteProtocolError(
+                f"the connection to {_where(request.url)} was lost ({kind})", request=request
+            ) from reason
         except aiohttp.ClientError as error:
-            raise httpx.RemoteProtocolError(f"malformed response: {type(error).__name__}", request=request) from error
+            raise httpx.RemoteProtocolError(
+                f"what came from {_where(request.url)} is no HTTP ({type(error).__name__}): does vLLM listen there?",
+                request=request,
+            ) from error
+
+
+def _not_connected(error: aiohttp.ClientConnectorError, url: httpx.URL) -> str:
+    """What is wrong and what to look at."""
+    where = _where(url)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"no such host: {url.host} (check its name, and that this machine can look it up)"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        problem = getattr(error.certificate_error, "verify_message", "") or "not valid"
+        return f"the certificate of {where} is not trusted ({problem}): SSL_CERT_FILE names one's own authority"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"{where} does not speak https (TLS): is it an http:// address?"
+    if isinstance(error.os_error, ConnectionRefusedError):
+        return f"connection refused at {where}: is vLLM running there?"
+    return f"cannot connect to {where}: {error.os_error.strerror or type(error.os_error).__name__}"
+
+
+def _where(url: httpx.URL) -> str:
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return f"[{url.host}]:{port}" if ":" in url.host else f"{url.host}:{port}"
 
 
 class _PunctualConnector(aiohttp.TCPConnector):

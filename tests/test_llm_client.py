@@ -292,6 +292,7 @@ async def test_refused_connections_are_tried_again_and_count():
                 await setup.chat()
     assert failed.value.outage
     assert setup.limiter.breaker.failures == 3
+    assert {retry.error.partition(" at ")[0] for retry in setup.told(LlmRetry)} == {"connection refused"}
 
 
 async def test_a_call_makes_at_most_one_attempt_and_its_retries():

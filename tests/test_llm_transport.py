@@ -1,0 +1,62 @@
+"""Trouble with a connection, named with its fix; against real sockets."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from scraper.llm_server import Away, ModelServer
+from scraper.llm_transport import ModelServerTransport
+
+
+@pytest.fixture
+def nobody():
+    """A port where nobody listens, and nobody will while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+async def trouble(url):
+    async with httpx.AsyncClient(transport=ModelServerTransport(https=url.startswith("https"))) as http:
+        served = await ModelServer(http, url, api_key="", model="m").served()
+    assert isinstance(served, Away)
+    return served.error
+
+
+def answering(reply):
+    async def connected(reader, writer):
+        await reader.read(100)
+        writer.write(reply)
+        writer.close()
+
+    return asyncio.start_server(connected, "127.0.0.1", 0)
+
+
+async def test_a_refused_port_is_named_with_what_should_run_there(nobody):
+    assert await trouble(f"http://127.0.0.1:{nobody}/v1") == (
+        f"connection refused at 127.0.0.1:{nobody}: is vLLM running there?"
+    )
+
+
+async def test_a_host_that_there_is_not_is_named():
+    assert (await trouble("http://nosuch.invalid:8000/v1")).startswith("no such host: nosuch.invalid ")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reply", "said"),
+    [
+        (
+            "http",
+            b"SSH-2.0 OpenSSH_9.2\r\n",
+            "what came from {} is no HTTP (ClientResponseError): does vLLM listen there?",
+        ),
+        ("http", b"", "the connection to {} was lost (ServerDisconnectedError)"),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "{} does not speak https (TLS): is it an http:// address?"),
+    ],
+)
+async def test_what_is_no_server_of_this_kind_is_called_so(scheme, reply, said):
+    async with await answering(reply) as server:
+        where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await trouble(f"{scheme}://{where}/v1") == said.format(where)
