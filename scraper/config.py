@@ -160,7 +160,11 @@ class Settings(BaseSettings):
 def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
     """The settings from the environment and `env_file`; raises Misconfigured with a line for each mistake."""
     nearly = list(_nearly_settings(os.environ))
+    if env_file.is_dir():
+        raise Misconfigured(f"{env_file}: a folder; settings are read from a file of this name")
     try:
+        if unread := list(_unread_lines(env_file)):
+            raise Misconfigured("\n".join([*unread, *nearly]))
         settings = Settings(_env_file=env_file if env_file.is_file() else None, **overrides)
     except ValidationError as error:
         raise Misconfigured("\n".join([*_explain(error, env_file), *nearly])) from None
@@ -230,6 +234,22 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
 def sqlite_path(url: str) -> Path:
     """The file that a checked `sqlite:///…` URL names."""
     return Path(urlsplit(url).path.removeprefix("/"))
+
+
+def _unread_lines(env_file: Path) -> Iterator[str]:
+    """What would be passed over in silence. Not quoted: it may hold a key."""
+    if not env_file.is_file():
+        return
+    from dotenv.parser import parse_stream  # noqa: PLC0415 only where there is a file
+
+    with env_file.open(encoding="utf-8") as file:
+        for binding in parse_stream(file):
+            if not binding.error and (binding.key is None or binding.value is not None):
+                continue
+            text = binding.original.string
+            line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+            why = "is a quotation mark not closed?" if "=" in text else "no `=`"
+            yield f"{env_file} line {line}: {why} (a line is NAME=value, or a remark that begins with #)"
 
 
 def _nearly_settings(environment: Mapping[str, str]) -> Iterator[str]:

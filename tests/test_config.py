@@ -104,6 +104,28 @@ def test_an_env_file_that_is_no_text_is_refused_by_its_name(tmp_path):
         load_settings(file)
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("VLLM_REQUESTS_PER_MINUTE 60", "no `=`"),
+        ("VLLM_REQUESTS_PER_MINUTE", "no `=`"),
+        ('VLLM_API_KEY="sesame', "is a quotation mark not closed?"),
+    ],
+)
+def test_a_line_of_the_env_file_that_would_be_passed_over_is_refused_by_its_number(tmp_path, line, why):
+    file = tmp_path / ".env"
+    file.write_text(f"# limits\n\nWORKERS=2\n\n\n{line}\nCACHE=true\n")
+    with pytest.raises(Misconfigured) as refused:
+        load_settings(file)
+    assert str(refused.value).startswith(f"{file} line 6: {why}")
+    assert "sesame" not in str(refused.value)
+
+
+def test_an_env_file_that_is_a_folder_is_refused(tmp_path):
+    with pytest.raises(Misconfigured, match="a folder"):
+        load_settings(tmp_path)
+
+
 def test_a_wrong_value_of_any_length_is_refused_in_a_few_words():
     assert len(refusal(WORKERS="9" * 70_000)) < 500
 
