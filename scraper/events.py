@@ -52,6 +52,15 @@ class WorkerRestarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RunInterrupted(Event):
+    """The first signal: what is in hand is finished, within `drain_s`. A second one stops at once."""
+
+    name: ClassVar[str] = "run_interrupted"
+    in_hand: int
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskReceived(Event):
     name: ClassVar[str] = "task_received"
     task_id: str

@@ -30,6 +30,8 @@ class Stop:
     def __init__(self) -> None:
         self.drain = asyncio.Event()
         self.now = asyncio.Event()
+        self.interrupted = False  # a signal came before the end was near anyway
+        self.on_interrupt: Callable[[], None] = _nothing
         self._signalled = False
 
     def ask(self) -> None:
@@ -37,7 +39,10 @@ class Stop:
         if self._signalled:
             self.now.set()
         self._signalled = True
-        self.drain.set()
+        if not self.drain.is_set():
+            self.drain.set()
+            self.interrupted = True
+            self.on_interrupt()
 
     def on_signals(self, *signals: signal.Signals) -> None:
         """Let each of `signals` ask, for as long as the running loop lives."""
@@ -56,6 +61,10 @@ class Stop:
                 otherwise()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def _nothing() -> None:
+    """Nobody wants to hear of it."""
 
 
 def _has_terminal() -> bool:

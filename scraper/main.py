@@ -1,4 +1,4 @@
-"""The command line: arguments → Settings → run → exit code (0 fine, 1 failed, 2 wrong usage)."""
+"""The command line: arguments → Settings → run → exit code (0 fine, 1 failed, 2 wrong usage, 130 interrupted)."""
 
 from __future__ import annotations
 

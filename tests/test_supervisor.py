@@ -140,6 +140,16 @@ async def test_what_the_lifeline_says_does_not_count_as_a_signal(signals):
     assert stop.now.is_set() == (len(signals) == 2)
 
 
+async def test_the_first_signal_is_told_once_and_not_where_the_end_had_come_anyway():
+    told, stop, over = [], Stop(), Stop()
+    stop.on_interrupt = over.on_interrupt = lambda: told.append(1)
+    stop.ask()
+    stop.ask()
+    over.drain.set()
+    over.ask()
+    assert (stop.interrupted, over.interrupted, told) == (True, False, [1])
+
+
 async def test_a_worker_that_was_being_started_when_all_were_told_drains_too(monkeypatch):
     begun, go_on, start = asyncio.Event(), asyncio.Event(), asyncio.create_subprocess_exec
 

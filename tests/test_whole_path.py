@@ -312,6 +312,21 @@ async def test_the_first_signal_finishes_what_is_in_hand(service, site, how):
     assert '"outcome": "lost"' not in log
 
 
+async def test_an_interrupted_run_until_empty_says_what_is_in_hand_and_what_is_left(service, site, model):
+    model.freeze()
+    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
+    with service.running("--until-empty") as process:
+        async for _ in until(process, "llm_request"):
+            pass
+        process.send_signal(signal.SIGINT)
+        async for event in until(process, "run_interrupted"):
+            assert event["drain_s"] == float(service.environment.get("DRAIN_SECONDS", 30))
+        process.send_signal(signal.SIGINT)
+        code, log = await ended(process)
+    assert code == 130, log
+    assert log.splitlines()[-1] == "0 tasks: 0 done, 0 parked; interrupted, 39 left in the queue"
+
+
 async def test_workers_of_a_killed_supervisor_finish_and_go(service, site):
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
     with service.running() as process:

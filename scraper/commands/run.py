@@ -16,8 +16,16 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings, as_environment, load_settings, surprises, taken_over
-from scraper.errors import Misconfigured
-from scraper.events import Event, Observe, SettingsRefused, SettingsReread, SettingWarning
+from scraper.errors import Misconfigured, Unavailable
+from scraper.events import (
+    Event,
+    Observe,
+    RunInterrupted,
+    SettingsRefused,
+    SettingsReread,
+    SettingWarning,
+    ignore,
+)
 from scraper.lifeline import Stop, limits_word
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ def command(*, until_empty: bool) -> None:
     """Run the workers (what happens without a command).
 
     The first ctrl-c or SIGTERM lets them finish what they have in hand (DRAIN_SECONDS), the second stops at once.
+    With --until-empty the exit code is then 130, and the last words say how many tasks are left; without, it is 0.
     SIGHUP reads .env again: the throttle's limits change at once, the rest is named and waits for a restart.
 
     \b
@@ -42,10 +51,16 @@ def command(*, until_empty: bool) -> None:
     """
     from scraper.event_loop import run
 
-    worked, summary = run(supervise(read_settings(), until_empty=until_empty, say=_say))
-    if until_empty and worked:
-        _say(summary)
-    sys.exit(0 if worked else 1)
+    exit_code, last_words = run(supervise(read_settings(), until_empty=until_empty, say=_say))
+    if last_words:
+        _say(last_words)
+    sys.exit(exit_code)
+
+
+EXIT_INTERRUPTED = 130
+"""As a shell says it of whatever ctrl-c ended."""
+LAST_LOOK_SECONDS = 5.0
+"""How long an interrupted run may ask its broker what is left."""
 
 
 def _say(line: str) -> None:
@@ -53,10 +68,10 @@ def _say(line: str) -> None:
         click.echo(line, err=True)
 
 
-async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[bool, str]:
+async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[int, str]:
     """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
 
-    Returns whether the workers could work at all, and the run in one line. Where there is no terminal for a panel,
+    Returns the exit code and, with `until_empty`, the run in one line. Where there is no terminal for a panel,
     `say` gets a line on how far it has come every now and then.
     """
     from scraper.app import ended
@@ -97,6 +112,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             settings = read_again(settings, supervisor, observe=observe)
 
         stop.on_hangup(reread)
+        stop.on_interrupt = partial(_interrupted, settings, picture, panel, observe=observe, say=say)
         show = panel.show if panel else _every(PLAIN_LINE_SECONDS, say) if until_empty else _nothing
         async with AsyncExitStack() as stack:
             # this process has nothing else to do, so it is the best home of the throttle; workers only ask
@@ -110,8 +126,38 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             if settings.http_port:
                 await stack.enter_async_context(_served(settings, picture, observe=observe))
             await supervisor.run(stop)
-    total = picture.total()
-    return not supervisor.refused, summary(total.outcomes, total.reasons)
+    if supervisor.refused or not until_empty:
+        return int(supervisor.refused), ""
+    last_words = summary(picture.total().outcomes, picture.total().reasons)
+    return (EXIT_INTERRUPTED, f"{last_words}; {await _left(settings)}") if stop.interrupted else (0, last_words)
+
+
+def _interrupted(
+    settings: Settings, picture: Picture, panel: Panel | None, *, observe: Observe, say: Callable[[str], None]
+) -> None:
+    """Whoever pressed ctrl-c learns what happens now: in the panel, or in a line where lines are for people."""
+    from scraper.observability.progress import finishing
+
+    in_hand = picture.total().in_hand
+    observe(RunInterrupted(in_hand, settings.drain_seconds))
+    text = finishing(in_hand=in_hand, drain_seconds=settings.drain_seconds)
+    if panel:
+        panel.note(text)
+    elif settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty()):
+        say(text)
+
+
+async def _left(settings: Settings) -> str:
+    """What an interrupted run leaves behind, as the broker knows it once its workers have ended."""
+    from scraper.app import open_broker
+    from scraper.observability.progress import left_behind
+
+    try:
+        async with asyncio.timeout(LAST_LOOK_SECONDS), open_broker(settings, observe=ignore) as broker:
+            depth = await broker.depth()
+    except (Unavailable, Misconfigured, TimeoutError):
+        return left_behind(None)
+    return left_behind(depth.tasks + depth.parked + depth.waiting + (depth.in_hand or 0))
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
 from rich.panel import Panel as Box
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +40,8 @@ class Panel:
         self.title = title
         self._events = events
         self._console = console or Console(stderr=True)
+        self._note = ""
+        self._view: View | None = None
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:
@@ -50,11 +54,26 @@ class Panel:
         self._live.stop()
 
     def show(self, view: View) -> None:
+        self._view = view
         self._live.update(self.render(view), refresh=True)
+        self._to_first_column()
+
+    def note(self, text: str) -> None:
+        """From now on this stands in the panel too, at once."""
+        self._note = text
+        if self._view is None:
+            self.log(text.encode())
+        else:
+            self.show(self._view)
 
     def log(self, line: bytes) -> None:
         """One line of a log, as it is, above the panel."""
         self._console.print(Text.from_ansi(line.decode(errors="replace").rstrip()))
+        self._to_first_column()
+
+    def _to_first_column(self) -> None:
+        """A terminal writes ^C where the cursor is: behind the last corner that is a new line, which nobody wipes."""
+        self._console.control(Control((ControlType.CARRIAGE_RETURN,)))
 
     def log_stream(self) -> IO[str]:
         """A stream whose lines scroll above the panel."""
@@ -71,6 +90,8 @@ class Panel:
             row = [cell for fact in facts[at : at + (2 if wide else 1)] for cell in fact]
             grid.add_row(*row)
         parts: list[RenderableType] = [grid, Text(), _limited(view)]
+        if self._note:
+            parts.append(Text(self._note, style="bold yellow"))
         if self._events and view.events:
             parts += [Text(), *(_event(view, index) for index in _last(view))]
         return Box(Group(*parts), title=self.title, title_align="left", padding=(0, 1))

@@ -30,6 +30,20 @@ class UntilEmpty:
         return now - self._empty_since >= EMPTY_FOR_SECONDS
 
 
+def finishing(*, in_hand: int, drain_seconds: float) -> str:
+    """What a first ctrl-c is answered with."""
+    tasks = "1 task" if in_hand == 1 else f"{in_hand} tasks"
+    what = f"finishing {tasks} in hand, {drain_seconds:g} s at most (DRAIN_SECONDS)" if in_hand else "stopping"
+    return f"{what}; ctrl-c again stops at once"
+
+
+def left_behind(left: int | None) -> str:
+    """The end of an interrupted run's last words; None: the broker did not say."""
+    return "interrupted, " + (
+        f"{left} left in the queue" if left is not None else "the broker does not say what is left"
+    )
+
+
 def summary(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> str:
     """The last words of a run: how its tasks ended, and why those that are parked are."""
     done, parked = outcomes.get("done", 0), outcomes.get("park", 0)

@@ -14,6 +14,7 @@ from scraper.events import (
     LibraryLog,
     LlmFailed,
     LlmRetry,
+    RunInterrupted,
     SettingWarning,
     TaskFault,
     TaskSettled,
@@ -75,6 +76,8 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
             return f"{event.consumers} consumers, {event.max_concurrent} slots, {event.requests_per_minute:g} a minute"
         case WorkerStopped():
             return f"{event.reason}: {event.done} done, {event.parked} parked"
+        case RunInterrupted():
+            return f"{event.in_hand} tasks in hand have {event.drain_s:g} s"
         case WorkerRestarted():
             return f"worker {event.worker} ended with {event.exit_code}; again in {event.restart_in_s:.0f} s"
         case _:

@@ -73,3 +73,25 @@ def test_text_of_others_is_never_taken_for_markup():
 def test_a_sparkline_is_as_high_as_its_values():
     assert sparkline([0, 1, 4, 8]) == "·▁▄█"
     assert sparkline([]) == ""
+
+
+def test_a_note_stands_in_the_panel_at_once_and_stays():
+    stream = io.StringIO()
+    with Panel("scraper", console=Console(file=stream, width=80, force_terminal=True, no_color=True)) as panel:
+        panel.show(busy())
+        before = len(stream.getvalue())
+        panel.note("finishing 6 tasks")
+        assert "finishing 6 tasks" in stream.getvalue()[before:]
+        before = len(stream.getvalue())
+        panel.show(busy())
+        assert "finishing 6 tasks" in stream.getvalue()[before:]
+
+
+def test_the_cursor_rests_where_a_terminal_can_write_its_ctrl_c_without_a_new_line():
+    """Behind the last corner there is no room for ^C: it would go to a line of its own, and the panel be wiped amiss."""
+    stream = io.StringIO()
+    with Panel("scraper", console=Console(file=stream, width=80, force_terminal=True, no_color=True)) as panel:
+        panel.show(busy())
+        assert stream.getvalue().endswith("\r")
+        panel.log(b"a line")
+        assert stream.getvalue().endswith("\r")

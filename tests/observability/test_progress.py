@@ -1,4 +1,4 @@
-from scraper.observability.progress import UntilEmpty, summary
+from scraper.observability.progress import UntilEmpty, finishing, left_behind, summary
 from scraper.observability.tally import Tally
 from tests.observability.facts import settled
 
@@ -39,3 +39,16 @@ def test_the_last_words_name_what_became_of_the_tasks():
         summary(total.outcomes, total.reasons)
         == "4 tasks: 3 done, 1 parked (robots 1); 1 times a task was put back to wait"
     )
+
+
+def test_a_first_ctrl_c_is_answered_with_what_is_in_hand_and_how_to_stop_at_once():
+    assert finishing(in_hand=6, drain_seconds=30.0) == (
+        "finishing 6 tasks in hand, 30 s at most (DRAIN_SECONDS); ctrl-c again stops at once"
+    )
+    assert "1 task in hand" in finishing(in_hand=1, drain_seconds=30.0)
+    assert finishing(in_hand=0, drain_seconds=30.0) == "stopping; ctrl-c again stops at once"
+
+
+def test_an_interrupted_run_says_what_it_leaves_if_the_broker_knows():
+    assert left_behind(38) == "interrupted, 38 left in the queue"
+    assert left_behind(None) == "interrupted, the broker does not say what is left"
