@@ -53,7 +53,7 @@ def pace(limits: Limits, measured: Measured) -> list[Row]:
     return [
         _row(
             "starts in a minute",
-            asked,
+            f"{asked}; each up to {late * scale:.2g} s late on its way",
             f"{rate:.1f} ({rate / limits.requests_per_minute:.0%} of it)",
             measured=measured,
             kept=excess == 0,
@@ -101,7 +101,7 @@ def breaker(limits: Limits, measured: Measured) -> list[Row]:
         _row("the circuit opens", asked, f"after {failures}", measured=measured, kept=failures == limits.threshold),
         _row(
             "requests while it is open",
-            f"0 for {limits.timeout:g} s",
+            f"0 for {limits.timeout:g} s, less {1 - _NEARLY:.0%}",
             f"{len(quiet)}" + ("" if first is None else f", the next after {(first - at) * scale:.3g} s"),
             measured=measured,
             kept=not quiet,
@@ -133,7 +133,7 @@ def _closes(measured: Measured) -> Row:
 
 
 def backoff(limits: Limits, measured: Measured) -> list[Row]:
-    """Each delay of a call that always fails, as planned and as it was at the server."""
+    """Each delay of a call that always fails, as drawn and as it was at the server, where it may be late."""
     tried, scale = measured.trial.limits, measured.trial.scale
     attempts, most = len(measured.starts), 1 + tried.max_retries
     retries = [delay for _, delay in sorted(measured.record.retries)]
@@ -142,9 +142,12 @@ def backoff(limits: Limits, measured: Measured) -> list[Row]:
     rows = [_row("attempts of a call", str(most), str(attempts), measured=measured, kept=attempts == most)]
     for number, (delay, gap) in enumerate(zip(retries, gaps, strict=False), start=1):
         shortest, longest = owner.bounds(number)
-        kept = _within(delay, plan.bounds(number)) and gap >= delay - measured.smear - _ROUNDING
-        what, asked = f"delay before retry {number}", f"{shortest:.3g} to {longest:.3g} s"
-        rows.append(_row(what, asked, f"{gap * scale:.3g} s", measured=measured, kept=kept))
+        earliest = delay - measured.smear - _ROUNDING
+        kept = _within(delay, plan.bounds(number)) and gap >= earliest
+        what, arrival = f"delay before retry {number}", max(0.0, earliest) * scale
+        asked = f"{shortest:.3g} to {longest:.3g} s drawn; on arrival at least {arrival:.2g} s"
+        shown = f"{delay * scale:.3g} s drawn, {gap * scale:.3g} s on arrival"
+        rows.append(_row(what, asked, shown, measured=measured, kept=kept))
     return rows
 
 

@@ -114,6 +114,14 @@ def test_other_delays_and_more_attempts_are_broken(what, gaps, told):
     assert retried(*gaps, told=told)[what] == "BROKEN"
 
 
+def test_a_delay_that_arrives_late_is_kept_and_the_row_says_by_what_it_was_judged():
+    record = {"retries": [(1, 1.2)]}
+    _, row = judge.backoff(OWNERS, measured([0, 1.87], record=record))
+    assert row.verdict == "kept"
+    assert row.asked.endswith(" s drawn; on arrival at least 1.2 s")
+    assert row.measured == "1.2 s drawn, 1.87 s on arrival"
+
+
 def test_a_trial_that_met_trouble_keeps_nothing():
     troubled = measured([0, 1, 2, 3], trouble="a calling process did not answer")
     rows = [judge.slots(OWNERS, troubled), *judge.pace(OWNERS, troubled), *judge.breaker(OWNERS, troubled)]
