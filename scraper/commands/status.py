@@ -29,8 +29,12 @@ def command(*, as_json: bool) -> None:
         return
     click.echo(f"tasks    {report['tasks']}")
     click.echo(f"waiting  {report['waiting']}   (for a host's turn, a retry, or the model server)")
+    click.echo(f"in hand  {report['in_hand']}   (workers are at them)")
+    if report["parking"]:
+        click.echo(f"parking  {report['parking']}   (given up, and not in the results yet)")
     click.echo(f"done     {report['done']}")
-    click.echo(f"parked   {report['parked']}")
+    again = f"   ({report['waiting_again']} in the queue again)" if report["waiting_again"] else ""
+    click.echo(f"parked   {report['parked']}{again}")
     for reason, count in sorted(report["reasons"].items(), key=lambda item: -item[1]):
         click.echo(f"  {reason:20} {count}")
     if report["consumers"] is not None:
@@ -64,7 +68,7 @@ RESULTS_LOOKED_AT = 10_000
 
 async def queue_status(settings: Settings) -> dict[str, Json]:
     """What waits, what is done, and why what is parked is."""
-    from scraper.app import open_broker, open_store
+    from scraper.app import open_broker, open_store, open_workbench
     from scraper.commands.attached import host_picture
     from scraper.observability.logs import log_events
     from scraper.observability.view import Queue
@@ -75,18 +79,24 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         counts = await store.counts()
         spent = await store.time_spent(RESULTS_LOOKED_AT)
         tokens, calls = await store.tokens_spent(RESULTS_LOOKED_AT)
-    picture = await host_picture(settings)
-    picture.queue_says(
-        Queue(depth.tasks + depth.parked, depth.waiting, depth.in_hand or picture.total().in_hand), at=time.time()
-    )
-    view = picture.view(time.time())
     parked = {str(reason): count for (status, reason), count in counts.items() if status == "parked"}
+    waiting_again = 0
+    if parked:
+        async with open_workbench(settings) as workbench:
+            waiting_again = await workbench.waiting()
+    picture = await host_picture(settings)
+    in_hand = depth.in_hand or picture.total().in_hand  # RabbitMQ does not say
+    picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, in_hand), at=time.time())
+    view = picture.view(time.time())
     return {
         "tasks": depth.tasks,
         "waiting": depth.waiting,
+        "in_hand": in_hand,
+        "parking": depth.parked,
         "consumers": depth.consumers,
         "done": sum(count for (status, _), count in counts.items() if status == "done"),
         "parked": sum(parked.values()),
+        "waiting_again": waiting_again,
         "reasons": parked,
         "tokens_spent": _tokens_spent(tokens, calls),
         "time": {phase: round(seconds, 3) for phase, seconds in spent.items()},

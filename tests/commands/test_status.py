@@ -4,10 +4,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from scraper.broker.sqlite import SqliteBroker
 from scraper.main import main
 from scraper.models import Usage
+from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
-from tests.store.results import done
+from scraper.store.sqlite_workbench import SqliteWorkbench
+from tests.store.results import done, parked
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +57,33 @@ def test_where_nothing_was_asked_it_speaks_of_no_tokens():
     stored(done("a"))
     assert "tokens   " not in status()
     assert json.loads(status("--json"))["tokens_spent"]["cached_share"] == 0
+
+
+async def taken(bodies):
+    """The report while the first of the tasks is with a worker."""
+    async with SqliteBroker("scraper.db", namespace="scraper") as broker:
+        await broker.publish([Message(body) for body in bodies])
+        async with broker.consumer() as consumer:
+            await consumer.receive()
+            return await asyncio.to_thread(status), json.loads(await asyncio.to_thread(status, "--json"))
+
+
+def test_every_task_is_in_one_of_its_lines_also_one_that_a_worker_is_at():
+    stored()
+    text, report = asyncio.run(taken([b"a", b"b"]))
+    assert (report["tasks"], report["waiting"], report["in_hand"]) == (1, 0, 1)
+    assert "tasks    1\n" in text
+    assert "in hand  1   (workers are at them)\n" in text
+
+
+def test_a_parked_task_that_is_in_the_queue_again_is_not_taken_for_a_second_one():
+    stored(parked("a"), parked("b"))
+
+    async def replay():
+        async with SqliteWorkbench("scraper.db") as workbench:
+            await workbench.replayed([("a", 0)])
+
+    assert "parked   2\n" in status()
+    asyncio.run(replay())
+    assert "parked   2   (1 in the queue again)\n" in status()
+    assert json.loads(status("--json"))["waiting_again"] == 1
