@@ -93,6 +93,7 @@ class _Screen:
 
     frame_seconds = FRAME_SECONDS
     stopping = False  # asked to stop, but the workers may have more to say
+    last_line = b""  # of those that are no log lines
 
     def __enter__(self) -> Self:
         return self
@@ -121,6 +122,18 @@ class _Source(Protocol):
     ended: threading.Event
 
     def view(self) -> View: ...
+
+
+def _last_words(view: View, last_line: bytes) -> str:
+    """The summary of the run; empty where the workers have just said it themselves."""
+    words = summary(view.outcomes, view.reasons)
+    said = last_line.decode(errors="replace")
+    return "" if _counts(said) == _counts(words) else f"{words}\n"
+
+
+def _counts(words: str) -> str:
+    """A summary without the reasons, whose order is open."""
+    return words.partition(" (")[0].partition(";")[0].strip()
 
 
 def _show(source: _Source, shown: _Screen, stop: _Stop) -> None:
@@ -200,6 +213,7 @@ class _PlainScreen(_Screen):
         self._outlet = Outlet(sys.stdout.fileno())
 
     def pass_on(self, line: bytes) -> None:
+        self.last_line = line
         self._outlet.write(line)
 
     def requests(self, view: View) -> None:
@@ -209,7 +223,7 @@ class _PlainScreen(_Screen):
         return self._outlet.closed.is_set()
 
     def end(self, view: View) -> None:
-        self._outlet.write(f"{plain_line(view)}\n{summary(view.outcomes, view.reasons)}\n".encode())
+        self._outlet.write(f"{plain_line(view)}\n{_last_words(view, self.last_line)}".encode())
         self._outlet.end(seconds=LAST_SECONDS)
         _leave_quietly()
 
@@ -259,6 +273,7 @@ class _PanelScreen(_Screen):
         self._panel.__exit__(None, None, None)
 
     def pass_on(self, line: bytes) -> None:
+        self.last_line = line
         self._passed.append(line)
 
     def show(self, view: View) -> None:
@@ -270,7 +285,7 @@ class _PanelScreen(_Screen):
     def end(self, view: View) -> None:
         self._panel.title = "scraper"
         self._console.print(self._panel.render(view))
-        self._console.print(summary(view.outcomes, view.reasons), markup=False, highlight=False)
+        self._console.print(_last_words(view, self.last_line), end="", markup=False, highlight=False)
 
     def _pass_on(self) -> None:
         while self._passed:

@@ -40,6 +40,7 @@ class Picture:
     def __init__(self) -> None:
         self.history = History()
         self.queue: Queue | None = None
+        self._finished = 0  # tasks heard of, at the same time
         self._received = 0  # tasks, when the queue was last looked at
         self._stalled_since: float | None = None  # tasks are ready and consumers idle, but nothing is received
         self._own = Tally()  # of what was heard as events
@@ -102,7 +103,7 @@ class Picture:
 
     def queue_says(self, queue: Queue | None, *, at: float) -> None:
         """How many tasks are left; None: the broker does not say."""
-        self.queue = queue
+        self.queue, self._finished = queue, self._own.finished
         total = self.total()
         received, self._received = self._received, total.counts["received"]
         idle = queue is not None and queue.ready > 0 and total.in_hand < total.consumers
@@ -156,24 +157,24 @@ class Picture:
         """Everything there is to show at `now`."""
         if self._heard_at:
             self._book()
-        total, throttle = self.total(), self.throttle(now)
+        total, throttle, queue = self.total(), self.throttle(now), self._queue_now()
         recent = _sum(self.history.last(RECENT_SECONDS, now=now))
         minute = _sum(self.history.last(RATE_SECONDS, now=now))
         elapsed = max(1.0, min(RATE_SECONDS, now - (self._began if self._began is not None else now)))
         per_minute = (minute.done + minute.parked) / elapsed * 60.0
-        left = None if self.queue is None else self.queue.left
+        left = None if queue is None else queue.left
         latency = recent.latency if recent.latency.count else total.latency
         advised = advice(
             recent.seconds or total.seconds,
             throttle=throttle,
             latency_mean_s=latency.mean,
-            queue=self.queue,
+            queue=queue,
             away=total.away,
         )
         return View(
             at=now,
             throttle=throttle,
-            queue=self.queue,
+            queue=queue,
             workers=self._count(),
             stalled_s=0.0 if self._stalled_since is None else max(0.0, now - self._stalled_since),
             in_hand=total.in_hand,
@@ -268,6 +269,10 @@ class Picture:
             requests_per_minute=pace,
             circuit=circuit or self._circuit(),
         )
+
+    def _queue_now(self) -> Queue | None:
+        """As it was last told, less what was heard to be finished since: a log tells of it every ten seconds only."""
+        return None if self.queue is None else self.queue.less(self._own.finished - self._finished)
 
     def _limits(self) -> tuple[int, float] | None:
         return next((tally.limits for tally in (self._own, *self._workers.values()) if tally.limits), None)

@@ -104,6 +104,10 @@ class Tally:
             later.outcomes[name] >= count for name, count in self.outcomes.items()
         )
 
+    @property
+    def finished(self) -> int:
+        return self.outcomes["done"] + self.outcomes["park"]
+
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return vars(self) | {name: getattr(self, name).plain() for name in _HISTOGRAMS} | {"news": list(self.news)}

@@ -45,6 +45,16 @@ class Queue:
     def left(self) -> int:
         return self.ready + self.waiting + self.in_hand
 
+    def less(self, finished: int) -> Queue:
+        """After so many more tasks; whoever finishes one takes another as long as any is ready."""
+        counts = []
+        for count in (self.ready, self.in_hand, self.waiting):
+            gone = min(count, finished)
+            finished -= gone
+            counts.append(count - gone)
+        ready, in_hand, waiting = counts
+        return Queue(ready, waiting, in_hand)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:

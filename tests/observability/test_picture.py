@@ -158,6 +158,19 @@ def test_a_setting_that_got_wrong_later_is_wrong_as_long_as_the_throttle_says_so
     assert picture.view(NOW).limited_by == "nothing yet"
 
 
+def test_what_is_left_of_a_log_goes_down_with_every_finished_task():
+    picture = heard(STARTED, QueueDepth(2, 1, 2))
+    lefts = [picture.view(NOW).left]
+    for _ in range(6):
+        heard(settled(), picture=picture)
+        lefts.append(picture.view(NOW).left)
+    assert lefts == [5, 4, 3, 2, 1, 0, 0]
+    assert Queue(2, 1, 2).less(1) == Queue(1, 1, 2)
+    assert Queue(2, 1, 2).less(3) == Queue(0, 1, 1)
+    heard(QueueDepth(4, 0, 0), picture=picture)
+    assert picture.view(NOW).left == 4
+
+
 def ordered(seconds):
     """The throttle's status after an operator's pause."""
     shared = SharedAdmission()

@@ -41,6 +41,13 @@ def test_in_a_pipe_it_says_one_line_every_ten_requests_and_passes_other_lines_th
     assert len(said) == 6
 
 
+def test_what_the_workers_said_of_their_run_it_does_not_say_again():
+    said = monitored(log(25) + b"25 tasks: 25 done, 0 parked\n").stdout.decode().splitlines()
+    assert said[2] == "25 tasks: 25 done, 0 parked"
+    assert said[3].startswith("25 done, 0 parked")
+    assert len(said) == 4
+
+
 def test_snapshots_are_json_and_other_lines_go_to_stderr():
     said = monitored(b"other\n" + log(25), "--json")
     last = json.loads(said.stdout.splitlines()[-1])
