@@ -112,7 +112,8 @@ class TaskReader:
 
     `named_schema` gives the schema that a task names, or raises Permanent; it is inlined, so that a worker needs no
     schema of that name. `check_schema` raises Permanent for one that no worker would take; it is asked about the
-    schemas of lines, not about the default one. `decode_page` turns a page's bytes into text; without it pages must
+    schemas of lines, not about the default one. `check_url` raises Permanent for an address that no worker would fetch.
+    `decode_page` turns a page's bytes into text; without it pages must
     be UTF-8.
     """
 
@@ -122,6 +123,7 @@ class TaskReader:
         decode: Decode,
         named_schema: Callable[[str], Schema],
         check_schema: Callable[[Schema], object] = lambda _: None,
+        check_url: Callable[[str], object] = lambda _: None,
         defaults: Defaults = Defaults(),
         max_task_bytes: int = 8 << 20,
         decode_page: Callable[[bytes], str] | None = None,
@@ -133,6 +135,7 @@ class TaskReader:
         self._max_task_bytes = max_task_bytes
         self._named_schema = named_schema
         self._check_schema = check_schema
+        self._check_url = check_url
         self._missing = defaults.fragments()
         self._named: dict[str, bytes] = {}
 
@@ -200,6 +203,8 @@ class TaskReader:
 
     def _message(self, body: bytes) -> Message:
         task = self._decode(body)
+        if task.url is not None:
+            self._check_url(task.url)
         return Message(body, task_id=task.task_id, priority=task.priority)
 
     def _body(self, task: Mapping[str, Json]) -> bytes:

@@ -90,6 +90,7 @@ async def submit_files(
     from scraper.app import open_broker, open_store, open_traces, task_decoder
     from scraper.observability.logs import log_events
     from scraper.pipeline.charset import decode as decode_page
+    from scraper.pipeline.fetch_address import refuse_hopeless
     from scraper.pipeline.schema import compile_schema
     from scraper.schema_source import load_schema
     from scraper.schemas import named_schema
@@ -109,6 +110,7 @@ async def submit_files(
         decode=task_decoder(settings),
         named_schema=by_name,
         check_schema=compile_schema,
+        check_url=refuse_hopeless,
         defaults=defaults,
         max_task_bytes=settings.task_max_bytes,
         decode_page=partial(decode_page, header_charset=None),

@@ -26,7 +26,7 @@ from scraper import __version__
 from scraper.errors import Held, Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.pipeline import robots
-from scraper.pipeline.addresses import check_host, check_port, check_scheme
+from scraper.pipeline.fetch_address import checked, parsed
 from scraper.pipeline.fetch_body import read_beginning, read_page
 from scraper.pipeline.fetch_wire import Resolve, SystemResolver, Wire
 from scraper.pipeline.host_turns import HostTurns
@@ -40,7 +40,6 @@ USER_AGENT = f"scraper/{__version__}"
 MAX_BYTES = 5 * 1024 * 1024
 MAX_REDIRECTS = 10
 """What the Fetch standard allows is 20; a page behind more than 10 is a trap or a mistake."""
-MAX_URL_CHARACTERS = 8192
 ROBOTS_TIMEOUT_SECONDS = 15.0
 TURNS_BUSY_SECONDS = 60.0
 """How long to leave a page whose host's turn cannot be read."""
@@ -131,7 +130,7 @@ class Fetcher:
         Messages name hosts, never page text or credentials.
         """
         trace.enter("fetch")
-        target = self._checked(_parsed(url))
+        target = checked(parsed(url), allow_private=self._allow_private)
         limit = asyncio.timeout(self._timeout_seconds)
         visit = _Visit(trace, limit, host=target.host)
         try:
@@ -156,7 +155,7 @@ class Fetcher:
     def _next(self, target: httpx.URL, location: str, visit: _Visit) -> httpx.URL:
         """Where a redirect leads, under the same policy as where it began."""
         try:
-            following = self._checked(_parsed(location, relative_to=target))
+            following = checked(parsed(location, relative_to=target), allow_private=self._allow_private)
         except Permanent as refusal:
             raise Permanent(refusal.reason, f"{target.host} redirects to a refused address: {refusal}") from refusal
         if (str(following), _cookie_header(visit.cookies, following)) in visit.seen:
@@ -164,18 +163,6 @@ class Fetcher:
         if len(visit.seen) > MAX_REDIRECTS:
             raise Permanent(ParkReason.REDIRECTS, f"{target.host}: more than {MAX_REDIRECTS} redirects")
         return following
-
-    def _checked(self, url: httpx.URL) -> httpx.URL:
-        """`url` without fragment and with its host in its one spelling. Permanent if policy forbids to fetch it."""
-        check_scheme(url.scheme)
-        named = url.raw_host.decode("ascii")
-        host = check_host(named, allow_private=self._allow_private)
-        check_port(url.port, host=host)
-        if url.userinfo:
-            raise Permanent(
-                ParkReason.REFUSED_ADDRESS, f"{host}: addresses that carry a user name or password are not fetched"
-            )
-        return url.copy_with(host=host, fragment=None) if host != named or "#" in str(url) else url
 
     async def _wait_until_welcome(self, target: httpx.URL, visit: _Visit) -> None:
         crawl_delay_seconds = 0.0
@@ -240,7 +227,7 @@ class Fetcher:
                 location = location_of(response.status_code, response.headers.get("location"), host=url.host)
                 if location is None:
                     return robots.Found(await read_beginning(response, max_bytes=robots.MAX_BYTES))
-            url = self._checked(_parsed(location, relative_to=url))
+            url = checked(parsed(location, relative_to=url), allow_private=self._allow_private)
         return robots.Missing()
 
     async def _with_turns(self, work: Callable[[], T]) -> T:
@@ -252,19 +239,6 @@ class Fetcher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _parsed(url: str, *, relative_to: httpx.URL | None = None) -> httpx.URL:
-    """Raises Permanent for what is no URL."""
-    text = url.strip()
-    if len(text) > MAX_URL_CHARACTERS:
-        raise Permanent(ParkReason.REFUSED_ADDRESS, f"the address is longer than {MAX_URL_CHARACTERS} characters")
-    try:
-        parsed = httpx.URL(text) if relative_to is None else relative_to.join(text)
-        _ = parsed.host  # decodes an internationalised name only now
-    except (httpx.InvalidURL, ValueError) as error:  # idna's errors are ValueErrors
-        raise Permanent(ParkReason.REFUSED_ADDRESS, "the address is malformed") from error
-    return parsed
 
 
 def _origin(url: httpx.URL) -> str:
