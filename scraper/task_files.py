@@ -25,6 +25,7 @@ from scraper.ports import Message
 
 STDIN = "-"
 PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
+TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SKIPPED_AT_ONCE = 1 << 16
@@ -87,6 +88,10 @@ def check_sources(sources: Sequence[str]) -> None:
             raise Misconfigured(f"{source}: no such file or folder")
         if not os.access(path, os.R_OK):
             raise Misconfigured(f"{source}: may not be read by this user")
+        if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir():
+            raise Misconfigured(
+                f"{source}: tables are not read; give a list with one URL a line, or a .jsonl file with one task a line"
+            )
         if path.is_dir() and not any(True for _ in _pages_below(path)):
             raise Misconfigured(f"{source}: no page in this folder (files ending in {', '.join(PAGE_SUFFIXES)})")
     if sources.count(STDIN) > 1:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -19,6 +20,39 @@ from scraper.models import Priority
 if TYPE_CHECKING:
     from scraper.submit import SubmitCounts
     from scraper.task_files import Refused
+
+
+class Refusals:
+    """Says what is refused, and of lines on end with the same mistake the first and how far it goes."""
+
+    def __init__(self, echo: Callable[[str], object]) -> None:
+        self._echo = echo
+        self._last: Refused | None = None
+        self._first_line = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def tell(self, refused: Refused) -> None:
+        if not self._goes_on(refused):
+            self._end()
+            self._first_line = refused.line or 0
+            self._echo(str(refused))
+        self._last = refused
+
+    def _goes_on(self, refused: Refused) -> bool:
+        last = self._last
+        return last is not None and last.line is not None and refused == replace(last, line=last.line + 1)
+
+    def _end(self) -> None:
+        last = self._last
+        if last is None or last.line is None or last.line == self._first_line:
+            return
+        more = self._first_line + 1
+        self._echo(f"{last.source} line{f's {more} to' if last.line > more else ''} {last.line}: the same")
 
 
 @click.command("submit")
@@ -53,7 +87,8 @@ def command(
 
     if expires_at is not None and expires_at.tzinfo is None:
         expires_at = expires_at.astimezone()  # a time without a zone is the user's own
-    with submit_bar(total_bytes(sources)) as progress:
+    refusals = Refusals(lambda line: click.echo(line, err=True))
+    with submit_bar(total_bytes(sources)) as progress, refusals:
         counts = run(
             submit_files(
                 read_settings(),
@@ -63,7 +98,7 @@ def command(
                 priority=priority,
                 expires_at=expires_at,
                 again=again,
-                refused=lambda line: click.echo(str(line), err=True),
+                refused=refusals.tell,
                 progress=progress,
             )
         )

@@ -26,3 +26,22 @@ def test_addresses_that_can_never_be_fetched_are_refused_with_their_line(tmp_pat
         "urls.txt line 3: only http: and https: addresses are fetched, this one has ftp:",
         "1 queued, 0 skipped (done or waiting already), 2 refused",
     ]
+
+
+def test_a_mistake_of_many_lines_on_end_is_said_once_with_where_it_ends(tmp_path):
+    text = "https://a.com/1\nhttps://a.com/2\nhttps://a.com/3\n\nhttps://a.com/4\n{}\n"
+    assert submitted(tmp_path, text).output.splitlines() == [
+        "urls.txt line 1: no schema: name one with --schema, or give the task its own",
+        "urls.txt lines 2 to 3: the same",
+        "urls.txt line 5: no schema: name one with --schema, or give the task its own",
+        "urls.txt line 6: the same",
+        "0 queued, 0 skipped (done or waiting already), 5 refused",
+    ]
+
+
+def test_a_table_is_refused_with_what_is_read_instead(tmp_path):
+    said = submitted(tmp_path, "id,url\n1,https://a.com/1\n", "--schema", "product", name="shop.CSV")
+    assert said.exit_code == 1
+    assert said.output == (
+        "Error: shop.CSV: tables are not read; give a list with one URL a line, or a .jsonl file with one task a line\n"
+    )
