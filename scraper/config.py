@@ -229,6 +229,11 @@ def surprises(settings: Settings) -> Iterator[tuple[str, str]]:
             "CONCURRENT_CONSUMERS_PER_WORKER): the other slots stay empty"
         )
         yield "VLLM_MAX_CONCURRENT", message
+    if settings.schemas_dir is not None and not settings.schemas_dir.is_dir():
+        message = (
+            f"there is no folder {settings.schemas_dir}: only the ready-made schemas are known; make it or correct it"
+        )
+        yield "SCHEMAS_DIR", message
 
 
 def sqlite_path(url: str) -> Path:

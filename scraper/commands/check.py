@@ -86,16 +86,20 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
         known = sum(queue["known"] for queue in status["queues"] if queue["queue"] == settings.queue_namespace)
         return f"{shared}; process {status['host_pid']} hosts the throttle of {len(status['processes'])} processes"
 
+    is_new = "run_dir" in settings.model_fields_set and not settings.run_dir.exists()
     findings = [
         await look("BROKER_URL", broker),
         await look("RESULTS_URL", store),
         await look("VLLM_BASE_URL", model),
         await look("RUN_DIR", meeting_place),
     ]
+    if is_new and findings[-1].verdict == "ok":
+        findings[-1] = Finding("RUN_DIR", "warning", f"{findings[-1].message}. {_IS_NEW}")
     elsewhere = throttled_elsewhere(settings.queue_namespace, counted=counted, known=known)
     findings += [] if elsewhere is None else [elsewhere]
     return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
 
 
 CHECK_SECONDS = 10.0
+_IS_NEW = "It was not there and has just been made: correct it if others use the model server from another folder"
 _SHARING = "processes share the limits if they share this folder; containers mount it and run as the same user"

@@ -55,3 +55,14 @@ async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
     assert finding.verdict == "failed"
     assert "127.0.0.1" in finding.message
     assert "hunter2" not in finding.message
+
+
+async def test_a_run_dir_that_had_to_be_made_may_be_a_slip_and_is_said(tmp_path):
+    mistyped = checked(run_dir=tmp_path / "nosuch" / "deep")
+    assert (await mistyped(tmp_path))["RUN_DIR"].verdict == "warning"
+    assert (await mistyped(tmp_path))["RUN_DIR"].verdict == "ok"
+
+
+async def test_a_folder_of_schemas_that_is_not_there_is_a_warning(tmp_path):
+    found = await checked(run_dir=tmp_path / "run", schemas_dir=tmp_path / "nosuch")(tmp_path)
+    assert found["SCHEMAS_DIR"].verdict == "warning"

@@ -95,3 +95,10 @@ def test_a_pydantic_model_is_checked_and_submitted_by_its_import_path(folder, mo
     assert "data     #/offer/price: price of a product" in run("check", "mymodels:Product").stdout
     ended = CliRunner().invoke(main, ["submit", "--schema", "mymodels:Product", "urls.txt"])
     assert (ended.exit_code, ended.stderr) == (0, "1 queued, 0 skipped (done or waiting already), 0 refused\n")
+
+
+def test_a_folder_of_schemas_that_is_not_there_is_said(folder, monkeypatch):
+    monkeypatch.setenv("SCHEMAS_DIR", str(folder / "nosuch"))
+    ended = run("list")
+    assert ended.stderr.startswith(f"SCHEMAS_DIR: there is no folder {folder}/nosuch")
+    assert "product" in ended.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from scraper.commands import read_settings
+from scraper.config import surprises
 from scraper.errors import Permanent
 from scraper.models import Json
 from scraper.terminal_text import in_one_line
@@ -24,7 +25,11 @@ def command(*, as_json: bool) -> None:
       scraper schema list
       scraper submit --schema recipe urls.txt
     """
-    listed = list(_listed(read_settings().schemas_dir))
+    settings = read_settings()
+    for setting, message in surprises(settings):
+        if setting == "SCHEMAS_DIR":
+            click.echo(f"{setting}: {message}", err=True)
+    listed = list(_listed(settings.schemas_dir))
     if as_json:
         click.echo(json.dumps(listed, ensure_ascii=False))
         return
