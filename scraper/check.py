@@ -35,6 +35,6 @@ async def look(what: str, at: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(what, "ok", await at())
     except ScraperError as error:
-        return Finding(what, "failed", str(error))
+        return Finding(what, "failed", str(error).removeprefix(f"{what}: ").removeprefix(f"{what}="))
     except TimeoutError:
         return Finding(what, "failed", "no answer in time")

@@ -1,4 +1,4 @@
-"""What `--schema` may name: a JSON file, a ready-made schema, or a pydantic model."""
+"""What a schema may be named by: a JSON file, a ready-made schema, or a pydantic model."""
 
 from __future__ import annotations
 
@@ -21,49 +21,51 @@ def load_schema(
     *,
     named_schema: Callable[[str], Schema],
     check_schema: Callable[[Schema], object] = lambda _: None,
+    option: str = "--schema ",
 ) -> Schema:
     """The JSON Schema that `source` means: `product`, `./product.json`, or `shop.models:Product`.
 
     A model is imported from the folder of the caller or the installed packages: code of the person who asks, which
     is why no task may name one. `check_schema` raises Permanent for a schema that no worker would take. Raises
-    Misconfigured, saying what would have been right.
+    Misconfigured, saying what would have been right; `option` is what the caller wrote before the source.
     """
+    called = f"{option}{source}"
     try:
-        schema = _load(source, named_schema)
+        schema = _load(source, named_schema, called)
         check_schema(schema)
     except Permanent as error:
-        raise Misconfigured(f"--schema {source}: {error}") from error
+        raise Misconfigured(f"{called}: {str(error).removeprefix('schema: ')}") from error
     return schema
 
 
-def _load(source: str, named_schema: Callable[[str], Schema]) -> Schema:
+def _load(source: str, named_schema: Callable[[str], Schema], called: str) -> Schema:
     if _NAME.fullmatch(source):
         return named_schema(source)
     if _MODEL.fullmatch(source) and not Path(source).exists():
-        return _of_model(source)
-    return _of_file(Path(source))
+        return _of_model(source, called)
+    return _of_file(Path(source), called)
 
 
-def _of_file(path: Path) -> Schema:
+def _of_file(path: Path, called: str) -> Schema:
     try:
         schema = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise Misconfigured(f"--schema {path}: cannot be read ({error.strerror})") from error
+        raise Misconfigured(f"{called}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise Misconfigured(f"--schema {path}: not UTF-8 (byte {error.start + 1})") from error
+        raise Misconfigured(f"{called}: not UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise Misconfigured(f"--schema {path}: not JSON: {error.msg} at {where}") from error
+        raise Misconfigured(f"{called}: not JSON: {error.msg} at {where}") from error
     except RecursionError as error:
-        raise Misconfigured(f"--schema {path}: nested too deeply") from error
+        raise Misconfigured(f"{called}: nested too deeply") from error
     except ValueError as error:  # the one thing left that Python refuses to read
-        raise Misconfigured(f"--schema {path}: has a number with too many digits") from error
+        raise Misconfigured(f"{called}: has a number with too many digits") from error
     if not isinstance(schema, dict):
-        raise Misconfigured(f"--schema {path}: a JSON Schema is an object, this is {type(schema).__name__}")
+        raise Misconfigured(f"{called}: a JSON Schema is an object, this is {type(schema).__name__}")
     return schema
 
 
-def _of_model(source: str) -> Schema:
+def _of_model(source: str, called: str) -> Schema:
     module_name, _, model_name = source.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # a console script does not look into the caller's folder by itself
@@ -71,9 +73,9 @@ def _of_model(source: str) -> Schema:
         model = getattr(importlib.import_module(module_name), model_name)
         schema: Schema = model.model_json_schema()
     except ImportError as error:
-        raise Misconfigured(f"--schema {source}: {error}") from error
+        raise Misconfigured(f"{called}: {error}") from error
     except AttributeError as error:
-        raise Misconfigured(f"--schema {source}: no pydantic model of that name ({error})") from error
+        raise Misconfigured(f"{called}: no pydantic model of that name ({error})") from error
     except Exception as error:  # the module is somebody's program: it may raise anything
-        raise Misconfigured(f"--schema {source}: {type(error).__name__}: {error}") from error
+        raise Misconfigured(f"{called}: {type(error).__name__}: {error}") from error
     return schema

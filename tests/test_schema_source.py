@@ -100,3 +100,11 @@ def test_a_model_gives_its_schema():
 def test_a_model_that_is_none_is_refused(source, message):
     with pytest.raises(Misconfigured, match=f"--schema {source}: {message}"):
         load(source)
+
+
+def test_what_is_wrong_with_a_schema_is_not_called_a_schema_twice():
+    def named_schema(name):
+        raise Permanent(ParkReason.BAD_SCHEMA, f"schema: there is none named {name}")
+
+    with pytest.raises(Misconfigured, match=r"^--schema prodct: there is none named prodct$"):
+        load_schema("prodct", named_schema=named_schema)

@@ -56,7 +56,8 @@ def test_what_cannot_be_enforced_does_not_fail(folder):
 @pytest.mark.parametrize("source", ["prodct", "missing.json", "nowhere:Model"])
 def test_a_schema_that_there_is_not_is_one_clear_line(source):
     ended = run("check", source, code=1)
-    assert ended.stderr.startswith("Error: --schema ")
+    assert ended.stderr.startswith(f"Error: {source}: ")
+    assert "schema: " not in ended.stderr
     assert "Traceback" not in ended.output
 
 

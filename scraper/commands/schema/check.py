@@ -56,7 +56,7 @@ def check(settings: Settings, source: str) -> list[Advice]:
     from scraper.schema_source import load_schema
     from scraper.schemas import named_schema
 
-    schema = load_schema(source, named_schema=partial(named_schema, folder=settings.schemas_dir))
+    schema = load_schema(source, named_schema=partial(named_schema, folder=settings.schemas_dir), option="")
     try:
         return advice(compile_schema(schema))
     except Permanent as error:
