@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     vllm_context_tokens: int = Field(0, ge=0, description="context length in tokens; 0 = ask the server")
 
     # queue and results
-    broker_url: BrokerUrl = Field("sqlite:///data/scraper.db", description="sqlite:///… or amqp://…")
+    broker_url: BrokerUrl = Field("sqlite:///data/scraper.db", description="where the tasks wait")
     queue_namespace: str = Field("scraper", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of queue names")
     results_queue: bool = Field(default=False, description="also publish each result to NAMESPACE.results")
     results_url: SqliteUrl = Field("sqlite:///data/scraper.db", description="where results are stored")

@@ -72,6 +72,11 @@ def test_a_value_out_of_bounds_is_refused_by_name(name, value):
     assert refusal(**{name: value}).startswith(f"{name}={value}: ")
 
 
+def test_what_a_broker_url_must_be_is_said_once():
+    refused = refusal(BROKER_URL="redis://localhost")
+    assert (refused.count("sqlite:///"), refused.count("amqp://…")) == (1, 1)
+
+
 def test_every_mistake_is_named_at_once():
     lines = refusal(VLLM_MAX_CONCURRENT="0", WORKERS="none", VLLM_MAX_CONCURENT="4").splitlines()
     assert [line.split("=")[0].split(":")[0] for line in lines] == [
