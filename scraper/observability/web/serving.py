@@ -17,6 +17,11 @@ FIRST_REQUEST_SECONDS = 10.0
 """A connection that has not asked for anything by then makes room for others: there are 200."""
 
 
+_INSTEAD = (
+    "nothing is served, everything else goes on: set another HTTP_PORT or HTTP_HOST and start again, or HTTP_PORT=0"
+)
+
+
 class CannotListen(OSError):
     """The address cannot be used."""
 
@@ -27,7 +32,7 @@ async def serving_if_possible(app: StatusApp, *, host: str, port: int, observe: 
     try:
         listening = listen(host, port)
     except CannotListen as error:
-        observe(SettingWarning("HTTP_PORT", f"{error}; nothing is served, everything else goes on"))
+        observe(SettingWarning("HTTP_PORT", f"{error}; {_INSTEAD}"))
         yield
         return
     async with serving(app, listening):

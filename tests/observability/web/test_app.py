@@ -290,6 +290,7 @@ async def test_a_port_that_is_taken_is_a_warning_and_everything_goes_on(source):
     [event] = said
     assert event.setting == "HTTP_PORT"
     assert "in use" in event.message
+    assert "set another HTTP_PORT" in event.message
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
