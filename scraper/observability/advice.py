@@ -33,12 +33,13 @@ def advice(
     latency_mean_s: float | None,
     queue: Queue | None,
     away: Mapping[str, str],
+    elapsed_s: float = 60.0,
 ) -> Advice:
-    """`seconds` by phase of the last minutes."""
+    """`seconds` by phase of the last minutes; `elapsed_s`: how much of the last minute the run has lasted."""
     return (
         _state(throttle, away)
         or _nothing_to_do(seconds, queue)
-        or _phase(seconds, throttle=throttle, latency=latency_mean_s)
+        or _phase(seconds, throttle=throttle, latency=latency_mean_s, elapsed=elapsed_s)
     )
 
 
@@ -69,7 +70,7 @@ def _nothing_to_do(seconds: Mapping[str, float], queue: Queue | None) -> Advice 
     return Advice("nothing yet") if sum(seconds.values()) <= 0 else None
 
 
-def _phase(seconds: Mapping[str, float], *, throttle: Throttle, latency: float | None) -> Advice:
+def _phase(seconds: Mapping[str, float], *, throttle: Throttle, latency: float | None, elapsed: float) -> Advice:
     total = sum(seconds.values())
     phase = max(seconds, key=lambda each: seconds[each])
     share = f"{seconds[phase] / total:.0%} of the time"
@@ -78,7 +79,7 @@ def _phase(seconds: Mapping[str, float], *, throttle: Throttle, latency: float |
     if phase == "wait_slot":
         return _slots(share, throttle, latency)
     if phase in {"first_token", "generate"}:
-        return _model(phase, share, throttle, latency)
+        return _model(phase, share, throttle, latency, elapsed)
     sentence, setting = _OTHERS.get(phase, (f"goes to {phase}", ""))
     return Advice(f"{share} {sentence}", setting)
 
@@ -109,12 +110,12 @@ def _slots(share: str, throttle: Throttle, latency: float | None) -> Advice:
     return Advice(f"{sentence}: at {latency:.1f} s a request that is about {allowed:.0f} a minute{gain}", setting)
 
 
-def _model(phase: str, share: str, throttle: Throttle, latency: float | None) -> Advice:
+def _model(phase: str, share: str, throttle: Throttle, latency: float | None, elapsed: float) -> Advice:
     what = "is the model writing" if phase == "generate" else "is the model's queue and its reading of prompts"
     used = None
     if throttle.limit and latency:
-        used = throttle.starts_last_minute / 60 * latency / throttle.limit
-    if used is not None and used < SLOTS_BUSY:
+        used = throttle.starts_last_minute / elapsed * latency / throttle.limit
+    if used is not None and used < SLOTS_BUSY and not throttle.waiting:  # whoever is in line would fill it already
         fill = "more consumers would fill the others: CONCURRENT_CONSUMERS_PER_WORKER"
         return Advice(f"{share} {what}, with {used:.0%} of the slots in use; {fill}", "CONCURRENT_CONSUMERS_PER_WORKER")
     return Advice(f"{share} {what}: the GPU's own speed")

@@ -170,6 +170,7 @@ class Picture:
             latency_mean_s=latency.mean,
             queue=queue,
             away=total.away,
+            elapsed_s=elapsed,
         )
         return View(
             at=now,

@@ -6,8 +6,8 @@ from scraper.observability.view import Queue, Throttle
 LIMITS = Throttle(limit=2, requests_per_minute=20.0)
 
 
-def said(throttle=LIMITS, *, latency=3.5, queue=None, away=None, **seconds):
-    return advice(seconds, throttle=throttle, latency_mean_s=latency, queue=queue, away=away or {})
+def said(throttle=LIMITS, *, latency=3.5, queue=None, away=None, elapsed=60.0, **seconds):
+    return advice(seconds, throttle=throttle, latency_mean_s=latency, queue=queue, away=away or {}, elapsed_s=elapsed)
 
 
 def test_a_pace_below_what_latency_allows_says_what_it_would_allow():
@@ -39,6 +39,18 @@ def test_slots_that_stand_empty_ask_for_more_consumers():
     found = said(Throttle(limit=4, requests_per_minute=600, starts_last_minute=20), generate=9.0, latency=3.0)
     assert "25% of the slots in use" in found.sentence
     assert found.setting == "CONCURRENT_CONSUMERS_PER_WORKER"
+
+
+@pytest.mark.parametrize(
+    ("throttle", "elapsed"),
+    [
+        (Throttle(limit=2, requests_per_minute=600, starts_last_minute=4), 6.0),
+        (Throttle(limit=2, requests_per_minute=600, starts_last_minute=1, in_flight=2, waiting=4), 60.0),
+    ],
+    ids=["a minute that has only begun", "a line that would take any"],
+)
+def test_slots_that_are_full_ask_for_no_more_consumers(throttle, elapsed):
+    assert "GPU's own speed" in said(throttle, elapsed=elapsed, generate=9.0, latency=3.0).sentence
 
 
 def test_a_busy_gpu_is_nothing_to_set_right():
