@@ -8,6 +8,7 @@ ten requests. Lines that are no log lines pass through untouched.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from scraper.errors import Misconfigured, ScraperError
 from scraper.observability.monitor import LogReader, Outlet, followed, pieces
 from scraper.observability.progress import summary
 from scraper.observability.view import View, plain_line
+from scraper.terminal_text import in_one_line
 
 FRAME_SECONDS = 0.25
 SNAPSHOT_SECONDS = 1.0
@@ -61,7 +63,7 @@ def main(*, file: Path | None, no_follow: bool, attach: bool, as_json: bool) -> 
     try:
         with shown:
             source: _Source = (
-                _Attached(shown, stop) if attach else _Log(shown, stop, _chunks(file, stop, to_the_end=no_follow))
+                _Attached(shown, stop) if attach else _Log(shown, stop, _chunks(file, stop, to_the_end=no_follow), file)
             )
             _show(source, shown, stop)
             view = source.view()
@@ -153,18 +155,29 @@ def _chunks(file: Path | None, stop: _Stop, *, to_the_end: bool) -> Iterator[byt
     return followed(file, stopped=stop.now, to_the_end=to_the_end)
 
 
+def _without_workers(view: View, why: str) -> View:
+    """Instead of a limit it says why there is nothing to see."""
+    return dataclasses.replace(view, limited_by=in_one_line(f"nothing: {why}"), change="")
+
+
 class _Log:
     """Read by a thread that does nothing else."""
 
-    def __init__(self, shown: _Screen, stop: _Stop, chunks: Iterator[bytes]) -> None:
+    def __init__(self, shown: _Screen, stop: _Stop, chunks: Iterator[bytes], file: Path | None) -> None:
         self.ended = threading.Event()
         self._reader = LogReader(pass_on=shown.pass_on, every=REQUESTS_A_LINE, on_requests=shown.requests)
         self._chunks = chunks
+        self._file = file
         self._stop = stop
         threading.Thread(target=self._read, daemon=True).start()
 
     def view(self) -> View:
-        return self._reader.view()
+        view = self._reader.view()
+        if view.workers or view.counts or view.outcomes:
+            return view
+        if self._file is not None and not self._file.exists():
+            return _without_workers(view, f"{self._file} is not there yet")
+        return _without_workers(view, "no worker has said anything yet")
 
     def _read(self) -> None:
         with suppress(OSError):
@@ -186,16 +199,22 @@ class _Attached:
         self._stop = stop
         self._attachment = Attachment(read_settings())
         self._requests: int | None = None
-        self._view = asyncio.run(self._attachment.view())
+        self._view = asyncio.run(self._look())
         threading.Thread(target=lambda: asyncio.run(self._ask()), daemon=True).start()
 
     def view(self) -> View:
         return self._view
 
+    async def _look(self) -> View:
+        view = await self._attachment.view()
+        if view.workers:
+            return view
+        return _without_workers(view, "no worker runs on this host with this VLLM_BASE_URL and RUN_DIR")
+
     async def _ask(self) -> None:
         async with self._attachment:
             while not self._stop.now.is_set():
-                self._view = await self._attachment.view()
+                self._view = await self._look()
                 requests = self._view.counts.get("attempts", 0)
                 if self._requests is None or requests >= self._requests + REQUESTS_A_LINE:
                     self._requests = requests

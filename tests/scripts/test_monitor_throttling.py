@@ -82,6 +82,23 @@ def test_wrong_use_is_one_clear_line(arguments, word):
     assert "Traceback" not in said.stderr
 
 
+def until_interrupted(*arguments, **options):
+    """The first snapshot of a monitor that is then told to stop."""
+    with subprocess.Popen([*MONITOR, *arguments, "--json"], stdout=subprocess.PIPE, **options) as monitor:
+        try:
+            return json.loads(monitor.stdout.readline())
+        finally:
+            monitor.kill()
+
+
+def test_where_nobody_works_it_says_so(service, tmp_path):
+    attached = until_interrupted("--attach", env=service.environment, cwd=service.folder)
+    assert "no worker runs on this host" in attached["limited_by"]
+    missing = until_interrupted("--file", str(tmp_path / "nosuch.log"))
+    assert missing["limited_by"] == f"nothing: {tmp_path}/nosuch.log is not there yet"
+    assert b"limited by nothing: no worker has said anything yet" in monitored(b"").stdout
+
+
 def test_it_goes_on_reading_while_nobody_reads_what_it_says():
     """Forty times what a pipe holds of lines to pass on: whoever writes them is never stopped."""
     with subprocess.Popen(MONITOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as monitor:
