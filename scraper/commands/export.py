@@ -18,20 +18,38 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
-@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet"]), default="jsonl", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv", "parquet"]),
+    help="By default as the file's name ends, else jsonl.",
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
 @click.option("--status", "statuses", type=click.Choice(["done", "parked"]), multiple=True, help="Only these.")
-def command(*, format_: Format, output: Path | None, statuses: tuple[str, ...]) -> None:
+def command(*, format_: Format | None, output: Path | None, statuses: tuple[str, ...]) -> None:
     """Write results, done and parked alike, for other programs.
 
     \b
     Examples:
       scraper export | jq .data
-      scraper export --format csv --status done -o products.csv
+      scraper export --status done -o products.csv
+      scraper export --format csv | head
     """
-    count = run(export_results(read_settings(), output, format=format_, statuses=statuses or ("done", "parked")))
+    chosen = format_ or format_of(output)
+    count = run(export_results(read_settings(), output, format=chosen, statuses=statuses or ("done", "parked")))
     if output is not None:
         click.echo(f"{count} results in {output}", err=True)
+
+
+def format_of(output: Path | None) -> Format:
+    """The format that a file's name promises."""
+    match "" if output is None else output.suffix.lower():
+        case ".csv":
+            return "csv"
+        case ".parquet":
+            return "parquet"
+        case _:
+            return "jsonl"
 
 
 async def export_results(
