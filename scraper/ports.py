@@ -212,6 +212,10 @@ class Workbench(Protocol):
         """One parked task, and whether it waits in the queue again."""
         ...
 
+    async def begun_with(self, start: str, *, length: int, most: int) -> list[str]:
+        """Ids of this length that begin so, of parked tasks, those that wait again included; at most so many."""
+        ...
+
     async def replayed(self, submissions: Sequence[tuple[str, int]]) -> None:
         """Remember as waiting: each id, if it is still parked as of the submission that is named."""
         ...

@@ -100,6 +100,11 @@ class SqliteWorkbench:
             return None
         return result_of(row), remains_of(row[len(NAMES) : -1]), bool(row[-1])
 
+    async def begun_with(self, start: str, *, length: int, most: int) -> list[str]:
+        values = (storable(start), length, most)
+        rows = await self._thread.read(lambda database: database.execute(_BEGUN_WITH, values).fetchall())
+        return [task_id for (task_id,) in rows]
+
     async def replayed(self, submissions: Sequence[tuple[str, int]]) -> None:
         at_us = self._clock_ns() // 1000
         rows = [(at_us, storable(task_id), submission) for task_id, submission in submissions]
@@ -142,6 +147,11 @@ _FIND = f"""
 SELECT {COLUMNS}, {REMAINS}, {IS_WAITING} FROM results_rows JOIN results_remains USING (seq)
 WHERE task_id = ? AND status = 'parked'
 """  # noqa: S608 made of constants
+# The + keeps it from reading every parked row by their own index.
+_BEGUN_WITH = """
+SELECT task_id FROM results_rows WHERE task_id >= ?1 AND task_id < ?1 || char(0x10FFFF)
+AND length(task_id) = ?2 AND +status = 'parked' ORDER BY task_id LIMIT ?3
+"""
 _REPLAYED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at)
 SELECT task_id, ? FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?

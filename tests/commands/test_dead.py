@@ -212,6 +212,37 @@ def test_drop_without_anybody_to_ask_changes_nothing(shelf):
     assert sum(json.loads(said("list", "--json").stdout)["counts"].values()) == 3
 
 
+# ---- ids
+
+MADE = ("4f1c0a7e" + "0" * 24, "4f1c0a7f" + "1" * 24, "4f1c0a7f" + "2" * 24)
+
+
+@pytest.mark.parametrize("command", [("show",), ("replay",), ("drop", "--yes")])
+def test_the_beginning_of_an_id_that_was_made_will_do_if_no_other_begins_so(command):
+    put(*((parked(task_id), Remains(body(task_id))) for task_id in MADE))
+    ambiguous = said(*command, "4f1c0a7f", code=1).output
+    assert MADE[1] in ambiguous
+    assert MADE[2] in ambiguous
+    assert sum(json.loads(said("list", "--json").stdout)["counts"].values()) == 3
+    said(*command, "4f1c0a7e")
+    left = [task["task_id"] for task in json.loads(said("list", "--json").stdout)["tasks"]]
+    assert sorted(left) == sorted(MADE if command == ("show",) else MADE[1:])
+
+
+@pytest.mark.parametrize("command", [("show",), ("replay",), ("drop", "--yes"), ("drop",)])
+@pytest.mark.parametrize("task_id", ["4f1c0a7", "deadbeef", "order-1", "12345678"])
+def test_an_id_that_nothing_parked_has_is_said_in_the_same_words_and_changes_nothing(command, task_id):
+    put(*((parked(each), Remains(body(each))) for each in (MADE[0], "order-10", "123456789")))
+    assert (
+        f"no task '{task_id}' is parked; `scraper dead list` shows which are" in said(*command, task_id, code=1).output
+    )
+    assert sum(json.loads(said("list", "--json").stdout)["counts"].values()) == 3
+
+
+def test_drop_does_what_it_can_and_says_how_many_it_could_not(shelf):
+    assert "1 forgotten, 1 of the named are not parked" in said("drop", "two", "nobody", "--yes", code=1).stderr
+
+
 # ---- export
 
 

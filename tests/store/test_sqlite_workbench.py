@@ -182,3 +182,14 @@ async def test_workers_go_on_while_much_is_dropped(store, workbench):
     assert await dropping == 2000
     assert await store.counts() == {("done", None): saved}
     assert saved > 1
+
+
+async def test_ids_are_found_by_their_beginning_waiting_ones_included(store, workbench):
+    for task_id in ("ab1", "ab2", "ab3", "ab12", "ac1", "AB1", "a%1"):
+        await park(store, task_id)
+    await store.save(done("ab4"))
+    await workbench.replayed([("ab2", 0)])
+    assert await workbench.begun_with("ab", length=3, most=9) == ["ab1", "ab2", "ab3"]
+    assert await workbench.begun_with("ab", length=3, most=2) == ["ab1", "ab2"]
+    assert await workbench.begun_with("a%", length=3, most=9) == ["a%1"]
+    assert await workbench.begun_with("b", length=3, most=9) == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from scraper.commands import read_settings
-from scraper.commands.dead.selecting import ids_or_all, selection
+from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.ports import Selection
@@ -19,23 +20,30 @@ from scraper.ports import Selection
 def command(*, yes: bool, **chosen: Any) -> None:
     """Forget parked tasks, with all they left behind. They can be submitted anew.
 
+    Of an id that the program made, the beginning will do (8 characters), if no other begins so.
+
     \b
     Examples:
       scraper dead drop --reason page_gone --older-than 30d
       scraper dead drop 4f1c0a7e --yes
     """
-    settings, selected = read_settings(), selection(**chosen)
-    if not yes:
-        count = run(count_parked(settings, selected))
+    settings = read_settings()
+    selected, count = run(count_parked(settings, selection(**chosen)))
+    if count and not yes:
         click.confirm(f"Forget {count} parked tasks for good?", abort=True, err=True)
-    click.echo(f"{run(drop_parked(settings, selected))} forgotten", err=True)
+    dropped = run(drop_parked(settings, selected)) if count else 0
+    missing = max(0, len(selected.task_ids) - dropped)
+    click.echo(f"{dropped} forgotten{how_many_missing(missing)}", err=True)
+    sys.exit(1 if missing else 0)
 
 
-async def count_parked(settings: Settings, selected: Selection) -> int:
+async def count_parked(settings: Settings, selected: Selection) -> tuple[Selection, int]:
+    """What is meant, and how many that are."""
     from scraper.app import open_workbench
 
     async with open_workbench(settings) as workbench:
-        return sum((await workbench.counts(selected)).values())
+        named = await named_in_full(selected, workbench, unknown=lambda why: click.echo(why, err=True))
+        return named, sum((await workbench.counts(named)).values())
 
 
 async def drop_parked(settings: Settings, selected: Selection) -> int:

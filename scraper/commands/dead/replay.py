@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scraper.commands import read_settings
-from scraper.commands.dead.selecting import ids_or_all, selection
+from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.models import Json
@@ -33,7 +33,8 @@ def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **ch
 
     A page that is stored is not fetched again: a new prompt reads the same page. --set changes schema, instructions,
     priority or expires_at on the way; an empty value takes the field away. A task that cannot be changed so stays
-    parked, with a line on stderr, and the exit code is 1.
+    parked, with a line on stderr, and the exit code is 1. Of an id that the program made, the beginning will do (8
+    characters), if no other begins so.
 
     \b
     Examples:
@@ -41,22 +42,19 @@ def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **ch
       scraper dead replay 4f1c0a7e --set instructions="the price without shipping"
       scraper dead replay --reason page_gone --host shop.example --fetch
     """
-    selected = selection(**chosen)
-    counts = run(
+    counts, missing = run(
         replay_parked(
             read_settings(),
-            selected,
+            selection(**chosen),
             changes=settings,
             fetch_again=fetch_again,
             refused=lambda task_id, why: click.echo(f"{in_one_line(task_id)}: {in_one_line(why)}", err=True),
         )
     )
-    missing = max(0, len(set(selected.task_ids)) - counts.replayed - counts.refused)
     if as_json:
         click.echo(json.dumps({**asdict(counts), "not_parked": missing}))
     click.echo(
-        f"{counts.replayed} in the queue again, {counts.refused} refused"
-        + (f", {missing} of the named are not parked or wait already" if missing else ""),
+        f"{counts.replayed} in the queue again, {counts.refused} refused{how_many_missing(missing)}",
         err=True,
     )
     sys.exit(1 if counts.refused or missing else 0)
@@ -69,7 +67,8 @@ async def replay_parked(
     changes: tuple[str, ...],
     fetch_again: bool,
     refused: Callable[[str, str], None],
-) -> ReplayCounts:
+) -> tuple[ReplayCounts, int]:
+    """What was done, and how many that were named it could not be done with."""
     from scraper.app import open_broker, open_workbench, task_decoder
     from scraper.observability.logs import log_events
     from scraper.replay import replay
@@ -77,8 +76,9 @@ async def replay_parked(
     parsed = _parsed(changes, settings)
     observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
     async with open_workbench(settings) as workbench, open_broker(settings, observe=observe) as broker:
-        return await replay(
-            selected,
+        named = await named_in_full(selected, workbench, unknown=lambda why: click.echo(why, err=True))
+        counts = await replay(
+            named,
             workbench=workbench,
             broker=broker,
             decode=task_decoder(settings),
@@ -87,6 +87,7 @@ async def replay_parked(
             refused=refused,
             observe=observe,
         )
+    return counts, max(0, len(named.task_ids) - counts.replayed - counts.refused)
 
 
 def _parsed(changes: tuple[str, ...], settings: Settings) -> Mapping[str, Json]:

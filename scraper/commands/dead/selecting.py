@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
 from scraper.commands.ages import Age, ago
+from scraper.errors import Misconfigured
 from scraper.models import ParkReason
-from scraper.ports import Selection
+from scraper.ports import Selection, Workbench
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+OWN_ID_CHARS = 32  # of an id that was made from a task's content
+_SHORTENED = re.compile(r"[0-9a-f]{8,31}")
+_SHOWN = 5  # ids that begin alike
 
 REASONS = click.Choice([reason.value for reason in ParkReason])
 
@@ -59,3 +66,39 @@ def selection(
     if everything is not None and everything == (selected != Selection()):
         raise click.UsageError("name tasks by ID or by options, or say --all" + (", not both" if everything else ""))
     return selected
+
+
+async def in_full(task_id: str, workbench: Workbench) -> str | None:
+    """The id of the parked task that is meant; None if there is none. Raises Misconfigured where several begin so.
+
+    Ids that somebody chose are never shortened: `order-1` shall not drop `order-10`.
+    """
+    if await workbench.find(task_id) is not None:
+        return task_id
+    if not _SHORTENED.fullmatch(task_id):
+        return None
+    begun = await workbench.begun_with(task_id, length=OWN_ID_CHARS, most=_SHOWN)
+    if len(begun) > 1:
+        raise Misconfigured(f"several parked tasks begin with {task_id!r}: {', '.join(begun)}; give more of the one")
+    return begun[0] if begun else None
+
+
+async def named_in_full(selected: Selection, workbench: Workbench, *, unknown: Callable[[str], object]) -> Selection:
+    """With every id in full; tells `unknown` of those that no parked task has. They stay: no id would mean all."""
+    task_ids: dict[str, None] = {}
+    for task_id in dict.fromkeys(selected.task_ids):
+        found = await in_full(task_id, workbench)
+        if found is None:
+            unknown(not_parked(task_id))
+        task_ids[found or task_id] = None
+    return replace(selected, task_ids=tuple(task_ids))
+
+
+def not_parked(task_id: str) -> str:
+    """For whoever asked for it."""
+    return f"no task {task_id!r} is parked; `scraper dead list` shows which are"
+
+
+def how_many_missing(missing: int) -> str:
+    """The end of the sentence that says what was done; nothing where nothing is amiss."""
+    return f", {missing} of the named are not parked or wait already" if missing else ""

@@ -10,6 +10,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.commands.dead.export import as_object
+from scraper.commands.dead.selecting import in_full, not_parked
 from scraper.config import Settings
 from scraper.credentials import address_without_credentials
 from scraper.errors import Misconfigured, Permanent
@@ -28,7 +29,8 @@ LONGEST_FIELD = 2000  # characters of what is shown unasked
 def command(*, task_id: str, with_input: bool, with_page: bool, as_json: bool) -> None:
     """One parked task: what was asked, every error over its attempts, the model's last answer, where the time went.
 
-    What stands on the page is shown on demand only. Control characters of hostile pages are spelt out.
+    What stands on the page is shown on demand only. Control characters of hostile pages are spelt out. Of an id that
+    the program made, the beginning will do (8 characters), if no other begins so.
 
     \b
     Examples:
@@ -48,9 +50,9 @@ async def tell(settings: Settings, task_id: str, *, with_input: bool, with_page:
     from scraper.app import open_workbench, task_decoder
 
     async with open_workbench(settings) as workbench:
-        found = await workbench.find(task_id)
+        found = await workbench.find(await in_full(task_id, workbench) or task_id)
     if found is None:
-        raise Misconfigured(f"no task {task_id!r} is parked; `scraper dead list` shows which are")
+        raise Misconfigured(not_parked(task_id))
     result, remains, waits = found
     try:
         task: Task | None = task_decoder(settings)(remains.body)
