@@ -46,6 +46,7 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
     """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
     from scraper.app import open_broker, open_llm_client, open_store
     from scraper.check import Finding, look, throttled_elsewhere
+    from scraper.observability.view import number_of
     from scraper.throttle import operations
     from scraper.throttle.run_dir import MeetingPlace, try_out
 
@@ -63,12 +64,13 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
             away = [event.error for event in waits if isinstance(event, WaitingFor)]
             raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
         where = without_credentials(settings.broker_url)
-        return f"{where}: {depth.tasks} tasks, {depth.waiting} waiting, {depth.consumers or 0} consumers"
+        consumers = number_of("consumer", depth.consumers or 0)
+        return f"{where}: {number_of('task', depth.tasks)}, {depth.waiting} waiting, {consumers}"
 
     async def store() -> str:
         async with open_store(settings) as opened:
             counts = await opened.counts()
-        return f"{settings.results_url}: {sum(counts.values())} results"
+        return f"{settings.results_url}: {number_of('result', sum(counts.values()))}"
 
     async def model() -> str:
         async with open_llm_client(settings, throttle=None, observe=ignore) as client:
@@ -84,7 +86,8 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
         except operations.NotRunning:
             return f"{shared}; no process throttles the model server at present"
         known = sum(queue["known"] for queue in status["queues"] if queue["queue"] == settings.queue_namespace)
-        return f"{shared}; process {status['host_pid']} hosts the throttle of {len(status['processes'])} processes"
+        processes = number_of("process", len(status["processes"]), several="processes")
+        return f"{shared}; process {status['host_pid']} hosts the throttle of {processes}"
 
     is_new = "run_dir" in settings.model_fields_set and not settings.run_dir.exists()
     findings = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scraper.observability.view import Queue, Throttle, duration, pause_text
+from scraper.observability.view import Queue, Throttle, duration, number_of, pause_text
 
 WORTH_SAYING = 1.1
 """A limit that would give way by less than this factor is no advice."""
@@ -66,7 +66,9 @@ def _nothing_to_do(seconds: Mapping[str, float], queue: Queue | None) -> Advice 
     if queue is not None and queue.left == 0:
         return Advice("nothing: the queue is empty")
     if queue is not None and queue.ready == queue.in_hand == 0:
-        return Advice(f"waiting: {queue.waiting} tasks wait for their host's turn, a retry or the model server")
+        return Advice(
+            f"waiting: {number_of('task', queue.waiting)} in line for a host's turn, a retry or the model server"
+        )
     return Advice("nothing yet") if sum(seconds.values()) <= 0 else None
 
 

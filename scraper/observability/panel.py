@@ -16,7 +16,7 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
-from scraper.observability.view import View, duration, pause_text, seconds_text
+from scraper.observability.view import View, duration, number_of, pause_text, seconds_text
 
 TWO_COLUMNS_FROM = 100
 """Columns of a terminal."""
@@ -195,7 +195,7 @@ def _tokens(view: View) -> Text:
 
 def _workers(view: View) -> Text:
     text = Text(str(view.workers))
-    text.append(f", {view.in_hand} tasks in hand", "dim")
+    text.append(f", {number_of('task', view.in_hand)} in hand", "dim")
     for what in view.away:
         text.append(f"  ✗ {what} away", "bold red")
     return text
@@ -203,14 +203,14 @@ def _workers(view: View) -> Text:
 
 def _trouble(counts: Mapping[str, int], seconds: Mapping[str, float]) -> Text:
     retries, failed = counts.get("retries", 0), counts.get("failed_calls", 0)
-    text = Text(f"{retries} retries", style="yellow" if retries else "dim")
+    text = Text(number_of("retry", retries, several="retries"), style="yellow" if retries else "dim")
     if backoff := seconds.get("backoff", 0.0):
         text.append(f" ({duration(backoff)} backoff)", "dim")
-    text.append(f"  {failed} calls failed", "red" if failed else "dim")
+    text.append(f"  {number_of('call', failed)} failed", "red" if failed else "dim")
     if faults := counts.get("faults", 0):
-        text.append(f"  {faults} faults", "bold red")
+        text.append(f"  {number_of('fault', faults)}", "bold red")
     if restarts := counts.get("restarts", 0):
-        text.append(f"  {restarts} worker restarts", "yellow")
+        text.append(f"  {number_of('worker restart', restarts)}", "yellow")
     return text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from scraper.observability.view import number_of
+
 EMPTY_FOR_SECONDS = 1.0
 
 
@@ -32,8 +34,11 @@ class UntilEmpty:
 
 def finishing(*, in_hand: int, drain_seconds: float) -> str:
     """What a first ctrl-c is answered with."""
-    tasks = "1 task" if in_hand == 1 else f"{in_hand} tasks"
-    what = f"finishing {tasks} in hand, {drain_seconds:g} s at most (DRAIN_SECONDS)" if in_hand else "stopping"
+    what = (
+        f"finishing {number_of('task', in_hand)} in hand, {drain_seconds:g} s at most (DRAIN_SECONDS)"
+        if in_hand
+        else "stopping"
+    )
     return f"{what}; ctrl-c again stops at once"
 
 
@@ -50,5 +55,5 @@ def summary(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> str:
     most_first = sorted(reasons.items(), key=lambda item: -item[1])
     why = f" ({', '.join(f'{reason} {count}' for reason, count in most_first)})" if reasons else ""
     moved = outcomes.get("retry", 0) + outcomes.get("hold", 0)
-    again = f"; {moved} times a task was put back to wait" if moved else ""
-    return f"{done + parked} tasks: {done} done, {parked} parked{why}{again}"
+    again = f"; {number_of('time', moved)} a task was put back to wait" if moved else ""
+    return f"{number_of('task', done + parked)}: {done} done, {parked} parked{why}{again}"

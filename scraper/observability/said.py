@@ -27,7 +27,7 @@ from scraper.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from scraper.observability.view import until_resumed
+from scraper.observability.view import number_of, until_resumed
 
 
 def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of what is said, read from top to bottom
@@ -40,9 +40,11 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
         case LlmRetry():
             return f"attempt {event.attempt}: {event.error}; again in {event.backoff_s:.1f} s"
         case LlmFailed():
-            return f"after {event.attempts} attempts: {event.error}" + (" (an outage)" if event.outage else "")
+            return f"after {number_of('attempt', event.attempts)}: {event.error}" + (
+                " (an outage)" if event.outage else ""
+            )
         case CircuitOpened():
-            return f"{event.failures} failures in a row; next try in {event.retry_in_s:.0f} s"
+            return f"{number_of('failure', event.failures)} in a row; next try in {event.retry_in_s:.0f} s"
         case CircuitHalfOpen():
             return "one request tries whether the model server works again"
         case CircuitClosed():
@@ -73,11 +75,12 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
         case SettingWarning():
             return f"{event.setting}: {event.message}"
         case WorkerStarted():
-            return f"{event.consumers} consumers, {event.max_concurrent} slots, {event.requests_per_minute:g} a minute"
+            consumers, slots = number_of("consumer", event.consumers), number_of("slot", event.max_concurrent)
+            return f"{consumers}, {slots}, {event.requests_per_minute:g} a minute"
         case WorkerStopped():
             return f"{event.reason}: {event.done} done, {event.parked} parked"
         case RunInterrupted():
-            return f"{event.in_hand} tasks in hand have {event.drain_s:g} s"
+            return f"{event.drain_s:g} s for {number_of('task', event.in_hand)} in hand"
         case WorkerRestarted():
             return f"worker {event.worker} ended with {event.exit_code}; again in {event.restart_in_s:.0f} s"
         case _:

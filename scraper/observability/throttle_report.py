@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scraper.observability.view import duration, until_resumed
+from scraper.observability.view import duration, number_of, until_resumed
 
 Status = Mapping[str, Any]
 
@@ -53,9 +53,8 @@ def _circuit(circuit: Status) -> str:
         case "closed":
             return f"closed: {failures}"
         case "open":
-            return (
-                f"OPEN: {circuit['failures']} failures in a row; one request tries in {_seconds(circuit['retry_in_s'])}"
-            )
+            failed = number_of("failure", circuit["failures"])
+            return f"OPEN: {failed} in a row; one request tries in {_seconds(circuit['retry_in_s'])}"
         case _ if circuit["retry_in_s"] is None:
             return "HALF OPEN: the next request tries whether the model server works again"
         case _:
@@ -85,7 +84,7 @@ def _limits(status: Status) -> str:
 
 
 def _queue(queue: Status) -> str:
-    known = f"{queue['queue']}: {queue['known']} consumers of these processes"
+    known = f"{queue['queue']}: {number_of('consumer', queue['known'])} of these processes"
     if not surplus(queue):
         return known
     return (

@@ -127,6 +127,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def number_of(what: str, number: int, *, several: str = "") -> str:
+    """As a person says it: 1 task, 2 tasks; 1 retry, 2 retries."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
 def pause_text(throttle: Throttle) -> str:
     """How much longer a pause lasts."""
     if until_resumed(throttle.paused_for_s):
@@ -147,7 +152,7 @@ def plain_line(view: View) -> str:
         f"in flight {throttle.in_flight}/{_or_unknown(throttle.limit)}",
         f"starts {throttle.starts_last_minute}/{_or_unknown(throttle.requests_per_minute)} a minute",
         f"circuit {throttle.circuit.replace('_', ' ')}",
-        f"{view.counts.get('retries', 0)} retries",
+        number_of("retry", view.counts.get("retries", 0), several="retries"),
         f"latency p50 {seconds_text(view.latency_p50_s)} p95 {seconds_text(view.latency_p95_s)}",
         f"{view.tokens_per_second:.0f} tokens/s",
     ]

@@ -44,7 +44,7 @@ def test_the_panel_fits_its_terminal_and_shows_every_figure(width):
             "2/20 in the last 60 s",
             "OPEN, next try in 55 s",
             "p50 3.0 s",
-            "1 retries",
+            "1 retry ",
             "robots 1",
             "11% done",
         ):

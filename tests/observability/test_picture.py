@@ -18,7 +18,7 @@ from scraper.events import (
 from scraper.observability.history import STEPS
 from scraper.observability.picture import Picture
 from scraper.observability.tally import Tally
-from scraper.observability.view import Queue, duration, plain_line
+from scraper.observability.view import Queue, duration, number_of, plain_line
 from scraper.throttle.protocol import Command
 from scraper.throttle.shared_admission import SharedAdmission
 from tests.observability.facts import STARTED, answer, received, request, settled
@@ -169,6 +169,12 @@ def test_what_is_left_of_a_log_goes_down_with_every_finished_task():
     assert Queue(2, 1, 2).less(3) == Queue(0, 1, 1)
     heard(QueueDepth(4, 0, 0), picture=picture)
     assert picture.view(NOW).left == 4
+
+
+def test_one_is_not_said_to_be_several():
+    assert [number_of("task", number) for number in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+    assert [number_of("retry", number, several="retries") for number in (1, 2)] == ["1 retry", "2 retries"]
+    assert "1 retry" in plain_line(heard(LlmRetry(1, "x", 1.0), picture=Picture()).view(NOW))
 
 
 def ordered(seconds):

@@ -37,7 +37,7 @@ def test_the_last_words_name_what_became_of_the_tasks():
         total.add(event)
     assert (
         summary(total.outcomes, total.reasons)
-        == "4 tasks: 3 done, 1 parked (robots 1); 1 times a task was put back to wait"
+        == "4 tasks: 3 done, 1 parked (robots 1); 1 time a task was put back to wait"
     )
 
 
