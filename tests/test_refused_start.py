@@ -91,10 +91,11 @@ async def test_a_wrong_start_takes_no_task_along(service):
     """After the mistake is mended, the task that waited all the time is worked on."""
     path = service.folder / "scraper.db"
     with closing(sqlite3.connect(path)) as database, database:
+        [(version,)] = database.execute("SELECT value FROM queue_meta WHERE key = 'schema_version'")
         database.execute("UPDATE queue_meta SET value = 99 WHERE key = 'schema_version'")
     await asyncio.to_thread(refused, service, ["newer"], commands=COMMANDS[:1])
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE queue_meta SET value = 2 WHERE key = 'schema_version'")
+        database.execute("UPDATE queue_meta SET value = ? WHERE key = 'schema_version'", (version,))
     async with SimulatedVLLM(preset="rtx5090-8b", time_scale=40) as model:
         service.environment["VLLM_BASE_URL"] = model.base_url
         ran = await asyncio.to_thread(service, "--until-empty", seconds=60)
