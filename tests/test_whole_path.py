@@ -361,7 +361,7 @@ async def test_check_says_who_hosts_the_throttle_and_which_consumers_it_does_not
         async for _ in until(process, "worker_started"):
             pass
         checked = await said(service, "check")
-        assert f"process {process.pid} hosts the throttle of 1 processes" in checked.stdout
+        assert f"process {process.pid} hosts the throttle of 1 process" in checked.stdout
         assert "throttle scope" not in checked.stdout
         service.environment["RUN_DIR"] = str(tmp_path / "elsewhere")
         elsewhere = (await said(service, "check")).stdout
