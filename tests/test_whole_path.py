@@ -270,6 +270,12 @@ async def test_a_wrong_key_parks_nothing_and_names_the_setting(service, site, mo
         async for event in until(process, "endpoint_misconfigured"):
             assert event["setting"] == "VLLM_API_KEY"
             assert "wrong-secret" not in json.dumps(event)
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not (running := (await asyncio.to_thread(service.status))["running"]) or "key" not in (
+                limited_by := running["limited_by"]
+            ):
+                pass
+        assert limited_by.startswith("VLLM_API_KEY: ")
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
         code, log = await ended(process)
