@@ -41,6 +41,9 @@ MAX_BYTES = 5 * 1024 * 1024
 MAX_REDIRECTS = 10
 """What the Fetch standard allows is 20; a page behind more than 10 is a trap or a mistake."""
 ROBOTS_TIMEOUT_SECONDS = 15.0
+OVERSLEPT_SECONDS = 5.0
+"""A time limit that ends this much too late says that this process was stopped, and nothing about the site."""
+OVERSLEPT_AGAIN_SECONDS = 5.0
 TURNS_BUSY_SECONDS = 60.0
 """How long to leave a page whose host's turn cannot be read."""
 
@@ -137,6 +140,7 @@ class Fetcher:
             async with limit:
                 return await self._follow(target, visit)
         except TimeoutError:
+            _check_awake(limit)
             raise Transient(f"{visit.host}: no complete answer within {self._timeout_seconds:g} s") from None
 
     async def _follow(self, target: httpx.URL, visit: _Visit) -> Page:
@@ -212,9 +216,10 @@ class Fetcher:
         url = httpx.URL(f"{origin}/robots.txt")
         seconds = min(ROBOTS_TIMEOUT_SECONDS, self._timeout_seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as limit:
                 return await self._robots_at(url)
         except TimeoutError:
+            _check_awake(limit)
             return robots.Unreachable(f"{url.host}: no complete answer within {seconds:g} s")
         except Transient as error:
             return robots.Unreachable(str(error), max(error.after_seconds, robots.UNREACHABLE_SECONDS))
@@ -239,6 +244,12 @@ class Fetcher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _check_awake(limit: asyncio.Timeout) -> None:
+    """Raises Held where `limit` was over long before this process got to see it: that is not the site's fault."""
+    if asyncio.get_running_loop().time() - (limit.when() or 0.0) > OVERSLEPT_SECONDS:
+        raise Held("this process was stopped while it waited for a site", after_seconds=OVERSLEPT_AGAIN_SECONDS)
 
 
 def _origin(url: httpx.URL) -> str:

@@ -4,12 +4,14 @@ import asyncio
 import gzip
 import itertools
 import struct
+import time
 import tracemalloc
 
 import pytest
 
-from scraper.errors import Permanent, ScraperError, Transient
+from scraper.errors import Held, Permanent, ScraperError, Transient
 from scraper.models import ParkReason
+from scraper.pipeline import fetch
 from tests.pipeline.local_web import answer
 from tests.pipeline.test_fetch import browser, serve, web  # noqa: F401 - fixtures
 
@@ -218,3 +220,16 @@ async def test_random_bytes_never_surprise(browser, serve):  # noqa: F811 - fixt
                 assert str(error).startswith("a.com: ")  # noqa: PT017 - an error or a page, either is fine
             else:
                 assert page.url == "http://a.com/"
+
+
+@pytest.mark.parametrize("path", ["/", "/robots.txt"])
+async def test_a_process_that_was_stopped_past_its_time_limit_blames_no_site(path, browser, serve, monkeypatch):  # noqa: F811 - fixtures
+    monkeypatch.setattr(fetch, "OVERSLEPT_SECONDS", 0.2)
+
+    async def stop(reader, writer):
+        time.sleep(0.6)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        await asyncio.Event().wait()
+
+    async with serve({path: stop}), browser(timeout_seconds=0.2) as get:
+        with pytest.raises(Held, match="this process was stopped"):
+            await get("http://a.com/")
