@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 _ALIKE: Final = """
@@ -87,7 +88,10 @@ _AFTER_ONLY: Final = {
 _WORD: Final = "|".join(re.escape(word) for word in _WORDS if word not in {":-", ",-"})
 _WORD_BEFORE: Final = "|".join(re.escape(word) for word in _WORDS if word not in {":-", ",-"} | _AFTER_ONLY)
 _BEFORE: Final = re.compile(rf"(?:[{_SIGNS}]|(?<![^\W\d_])(?:{_WORD_BEFORE}))[\s:~|.*]*$")
-_AFTER: Final = re.compile(rf"[\s~|.,:–—*-]*(?:[{_SIGNS}]|(?:{_WORD})(?![^\W\d_]))|\s?[:.,][-–—]")
+_ONE: Final = rf"(?:[{_SIGNS}]|(?:{_WORD})(?![^\W\d_]))"
+_AFTER: Final = re.compile(  # on a line below only where no other amount follows, which it then belongs to
+    rf"[^\S\n]*[~|.,:–—*-]*[^\S\n]*{_ONE}|[~|.,:–—*\s-]*{_ONE}(?!\s?\d)|\s?[:.,][-–—]"
+)
 _REACH: Final = 10  # characters to either side that a currency and the space before it take
 
 
@@ -102,6 +106,20 @@ def aliases(currency: str) -> frozenset[str]:
 
 def is_code(value: str) -> bool:
     return len(value) == 3 and value.isupper() and value.lower() in _NAMES
+
+
+def beside_numbers(names: AbstractSet[str]) -> re.Pattern[str]:
+    """One of these names of a currency beside a number, where readers would take it for one, or called the currency."""
+    before = _any_of(names - _AFTER_ONLY)
+    after = _any_of(names)
+    ways = [rf"\d(?<![^\W\d]\d)[\s.,~|*–-]{{0,3}}(?:{after})(?![^\W\d_])", rf"currency: (?:{after})(?!\w)"]
+    if before:
+        ways.append(rf"(?<![^\W\d_])(?:{before})[\s:~|*]{{0,3}}\d")
+    return re.compile("|".join(ways))
+
+
+def _any_of(names: AbstractSet[str]) -> str:
+    return "|".join(re.escape(each) for each in sorted(names, key=len, reverse=True))
 
 
 def before(text: str, position: int) -> bool:

@@ -38,6 +38,11 @@ _MONEY: Final = re.compile(
     r"price|cost|amount|fee\b|salary|wage|total_?due|preis|betrag|prix|precio|prezzo|msrp|rrp", re.IGNORECASE
 )
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\W]+")
+_OF_ITS_THING: Final = re.compile(
+    r"(?:(?:current|sale|product) )?price|preis|prix|precio|prezzo|preço|prijs|cena|fiyat|pris|цена|"
+    r"brand(?: name)?|marke|marque|marca|merk|marka|značka|бренд|"
+    r"(?:price )?currency(?: code)?|währung|devise|moneda|valuta|moeda|waluta"
+)
 _TOO_COMMON: Final = frozenset(
     {"value", "number", "name", "item", "items", "the", "and", "for", "data", "info", "is", "of"}
 )
@@ -50,21 +55,24 @@ class Field:
     name: str = ""
     format: str = ""
     demand: Demand = NO_DEMAND
+    near: bool = False  # its value stands by the name of the one thing that the page is about
 
 
-def field(name: str, schema: Mapping[str, Json] | None = None) -> Field:
-    """The field `name` of a schema; of an item in a list, the list's name."""
+def field(name: str, schema: Mapping[str, Json] | None = None, *, listed: bool = False) -> Field:
+    """The field `name` of a schema; of an item in a list, the list's name. `listed` things are several."""
     part = schema or {}
     kind, title = part.get("format"), part.get("title")
-    return _field(name, kind if isinstance(kind, str) else "", title if isinstance(title, str) else "")
+    return _field(name, kind if isinstance(kind, str) else "", title if isinstance(title, str) else "", listed)
 
 
 @lru_cache(1024)
-def _field(name: str, kind: str, title: str) -> Field:
+def _field(name: str, kind: str, title: str, listed: bool) -> Field:  # noqa: FBT001
     named = [word.lower() for word in _CAMEL.split(f"{name[:100]} {title[:100]}") if word]
     labels = {word[:6] for word in named if len(word) > 2 and word not in _TOO_COMMON}
     for group in _GROUPS:
         if any(word.startswith(group[0]) or (group[0].startswith(word) and len(word) > 2) for word in named):
             labels.update(group)
     money = any(_MONEY.match(word) for word in named)
-    return Field(name, kind, Demand(tuple(sorted(labels)), money=money))
+    called = " ".join(word.lower() for word in _CAMEL.split(name[:100]) if word)
+    near = not listed and _OF_ITS_THING.fullmatch(called) is not None
+    return Field(name, kind, Demand(tuple(sorted(labels)), money=money), near)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final
 
 from scraper.pipeline.grounding import currencies
+from scraper.pipeline.grounding.nearness import Nearness
 from scraper.pipeline.grounding.readings import NO_MOMENT, SPELLED, canonical, in_several_pieces, read, usual_forms
 
 MAX_PLACES: Final = 64  # of one number that are remembered; a page that repeats it more often says nothing new
@@ -41,19 +42,31 @@ class Numbers:
         self._text = normal_text
         self._said: dict[tuple[str, ...], bool] = {}
 
-    def find(self, value: str, *, demand: Demand = NO_DEMAND, unit: str = "") -> int | None:
+    def find(
+        self, value: str, *, demand: Demand = NO_DEMAND, unit: str = "", among: Nearness | None = None
+    ) -> int | None:
         """The position of a number that can be read as `value`, which is canonical (see `canonical`).
 
-        With `unit`, one that has it beside it.
+        With `unit`, one that has it beside it; with `among`, one that stands there, and is no limit.
         """
         negative = value.startswith("-")
         wanted = value.removeprefix("-")
         for begin, end in self._everywhere(wanted):
             if (negative and not _is_negative(self._text, begin)) or (unit and not self._has(unit, begin, end)):
                 continue
+            if among is not None and (begin not in among or self._is_limit(begin) or self._goes_on(begin, end)):
+                continue
             if not needs_support(wanted, demand) or self._supported(begin, end, demand):
                 return begin
         return None if unit else self._as_percentage(wanted)
+
+    def first_price(self, begin: int) -> int | None:
+        """Where behind `begin` the first number with a currency beside it stands."""
+        text = self._text
+        for match in islice(_TOKEN.finditer(text, begin), MAX_TOKENS):
+            if currencies.before(text, match.start()) or currencies.after(text, match.end()):
+                return match.start()
+        return None
 
     def _everywhere(self, wanted: str) -> Iterator[tuple[int, int]]:
         """Where the number stands: first in the forms that most pages use, so that most need no index."""
@@ -73,6 +86,13 @@ class Numbers:
         before, after = self._text[max(0, begin - 12) : begin].rstrip(), self._text[end : end + 12 + len(unit)].lstrip()
         return before.endswith(tuple(near)) or after.startswith(tuple(near))
 
+    def _is_limit(self, begin: int) -> bool:
+        return _LIMIT.search(self._text, max(0, begin - 20), begin) is not None
+
+    def _goes_on(self, begin: int, end: int) -> bool:
+        """131 is no price where 131 990 stands."""
+        return end - begin <= 3 and _THOUSANDS.match(self._text, end) is not None
+
     def _as_percentage(self, wanted: str) -> int | None:
         """0.15 stands on the page as 15 %."""
         if not wanted.startswith("0."):
@@ -88,7 +108,7 @@ class Numbers:
         if demand.money:
             if currencies.before(text, begin) or currencies.after(text, end):
                 return True
-            if not text[begin:end].isdecimal() and NO_MOMENT.isdisjoint(text[begin:end]):
+            if _AS_PRICES_ARE.fullmatch(text, begin, end) and NO_MOMENT.isdisjoint(text[begin:end]):
                 return True  # 20.00, or 1 299
         if demand.money:
             before = text[max(0, begin - 30) : begin].rpartition("\n")[2]
@@ -204,6 +224,13 @@ def _add(found: dict[str, list[tuple[int, int]]], number: str, begin: int, end: 
 # each begins with a set of characters, which `re` looks for fast, and looks back from there
 _TOKEN: Final = re.compile(r"\d\d*(?:[.,·٫٬'’^:/-]\d+)*")
 _JOINING: Final = frozenset(" .,·٫٬'’^:/-")
+_THOUSANDS: Final = re.compile(r" \d{3}(?!\d)")
+_AS_PRICES_ARE: Final = re.compile(r".*[.,^٫·]\d\d|\d{1,3}(?:[ .,'’]\d{3})+")
+_LIMIT: Final = re.compile(  # free delivery over 50, gifts under 100: of what an order costs
+    r"(?<![^\W\d_])(?:over|under|above|below|than|exceeding|at least|minimum|über|unter|mindestens|mehr als|dès|"
+    r"plus de|moins de|más de|menos de|mais de|almeno|oltre|fino a|ponad|powyżej|poniżej|nad|pod|свыше|"
+    r"больше|до|boven|över)[\s:]{1,2}(?:[^\W\d_]{2,3}|[^\w\s])?\s?$"
+)
 _PERCENT: Final = re.compile(r"\s?[%٪]|\s?percent|\s?prozent")
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _LETTERS_BEFORE: Final = re.compile(rf"[{SPELLED}]+$")

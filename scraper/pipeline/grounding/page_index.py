@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 from scraper.models import Json
@@ -17,9 +18,10 @@ from scraper.pipeline.grounding import currencies
 from scraper.pipeline.grounding.dates import Dates, moment, spoken
 from scraper.pipeline.grounding.fields import Field, field
 from scraper.pipeline.grounding.links import Links, is_address
-from scraper.pipeline.grounding.numbers import Demand, Numbers, needs_support
+from scraper.pipeline.grounding.nearness import Nearness
+from scraper.pipeline.grounding.numbers import MAX_PLACES, Demand, Numbers, needs_support
 from scraper.pipeline.grounding.readings import canonical, readings
-from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS, PageText, normal_value, words
+from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS, PageText, normal, normal_value, words
 
 LONG_WORDS: Final = 12  # more words than this are looked up in pieces: a model joins, cuts and mends long texts
 PIECE_WORDS: Final = 4
@@ -44,6 +46,7 @@ class PageIndex:
         if address:
             about.append(f"Address: {address}")
         self._page = PageText("\n".join([text.replace("~~", ""), *about]))
+        self._title, self._about = title, "\n".join(about)
         self._address = address
         self._known: dict[tuple[str | float, bool, Field], str | None] = {}  # lists repeat their values
         self._base_url = base_url or address
@@ -58,13 +61,17 @@ class PageIndex:
             self._known[asked] = (
                 self._find_text(value[:MAX_VALUE_CHARS], wanted)
                 if isinstance(value, str)
-                else self._find_number(canonical(value), wanted.demand)
+                else self._find_number(canonical(value), wanted)
             )
         return self._known[asked]
 
-    def _find_number(self, value: str | None, demand: Demand) -> str | None:
-        position = self._numbers.find(value, demand=demand) if value else None
+    def _find_number(self, value: str | None, wanted: Field) -> str | None:
+        position = self._numbers.find(value, demand=wanted.demand, among=self._among(wanted)) if value else None
         return None if position is None else self._at(position)
+
+    def _among(self, wanted: Field) -> Nearness | None:
+        """The positions where a value for the field may stand; None for all."""
+        return self._near if wanted.near else None
 
     def _find_text(self, value: str, wanted: Field) -> str | None:
         if is_address(value) or wanted.format in {"uri", "url", "uri-reference", "iri"}:
@@ -75,14 +82,14 @@ class PageIndex:
             if amount is not None and _is_short(amount["number"], wanted.demand):
                 return self._find_amount(amount["number"], wanted)
         if currencies.is_code(value) or "currenc" in wanted.name.lower():
-            return self._find_currency(value)
-        if found := self._find_verbatim(value.strip(), plain):
+            return self._find_currency(value, wanted)
+        if found := self._find_verbatim(value.strip(), plain, wanted):
             return found
         looked_up = words(plain).replace(" \n", "")
         if not looked_up.strip():
             return self._find_signs(value.strip())
         return (
-            self._find_words(looked_up, value)
+            self._find_words(looked_up, value, wanted)
             or self._find_date(value, plain)
             or self._find_duration(value, wanted)
             or self._find_amount_in(plain, wanted)
@@ -99,21 +106,24 @@ class PageIndex:
         at = self._page.find_verbatim(key)
         return None if at is None else self._at(at, chars=len(key))
 
-    def _find_words(self, looked_up: str, value: str) -> str | None:
+    def _find_words(self, looked_up: str, value: str, wanted: Field) -> str | None:
         bare = looked_up.strip()
         if len(bare) <= 2 and bare.isascii():
             return self._find_short(value.strip())
         if bare.isalpha() and bare.isascii():
             return None  # one word, which does not stand there verbatim
         line = self._page.find(looked_up)
-        return None if line is None else self._page.evidence(line, bare)
+        if line is None or (wanted.near and self._page.position_of(line) not in self._near):
+            return None
+        return self._page.evidence(line, bare)
 
-    def _find_verbatim(self, value: str, plain: str) -> str | None:
+    def _find_verbatim(self, value: str, plain: str, wanted: Field) -> str | None:
         """As most values stand on the page; found without making its words first."""
         if len(plain) <= 2 or "\n" in plain:
             return None
         is_name = plain.isalpha() and value[:1].isupper() and len(value) == len(plain)
-        at = self._page.find_name(plain) if is_name else self._page.find_verbatim(plain)
+        find = self._page.find_name if is_name else self._page.find_verbatim
+        at = find(plain, among=self._among(wanted))
         return None if at is None else self._at(at, chars=len(plain))
 
     def _find_short(self, value: str) -> str | None:
@@ -127,15 +137,15 @@ class PageIndex:
         at = self._page.plain.find(value) if value else -1
         return None if at < 0 else self._page.evidence(self._page.plain.count("\n", 0, at), value)
 
-    def _find_currency(self, value: str) -> str | None:
+    def _find_currency(self, value: str, wanted: Field) -> str | None:
         names = currencies.aliases(value) or frozenset({normal_value(value)})
-        there = [each for each in names if each in self._page.normal]
+        there = {each for each in names if each in self._page.normal}
         if not there:
             return None
-        name = "|".join(re.escape(each) for each in sorted(there, key=len, reverse=True))
-        beside = rf"\d[\s.,~|*–-]{{0,3}}(?:{name})(?![^\W\d_])|(?<![^\W\d_])(?:{name})[\s:~|*]{{0,3}}\d"
-        found = re.search(rf"{beside}|currency: (?:{name})(?!\w)", self._page.normal)
-        return None if found is None else self._at(found.start())
+        near = self._among(wanted)
+        places = (match.start() for match in currencies.beside_numbers(there).finditer(self._page.normal))
+        at = next((at for at in islice(places, MAX_PLACES) if near is None or at in near), None)
+        return None if at is None else self._at(at)
 
     def _find_date(self, value: str, plain: str) -> str | None:
         wanted = moment(value) or spoken(plain)
@@ -148,7 +158,8 @@ class PageIndex:
         if length is None or not any(length.groups()):
             return None
         days, hours, minutes = (int(part or 0) for part in length.groups())
-        return self._find_number(str((24 * days + hours) * 60 + minutes), replace(wanted.demand, labels=_MINUTES))
+        in_minutes = replace(wanted, demand=replace(wanted.demand, labels=_MINUTES))
+        return self._find_number(str((24 * days + hours) * 60 + minutes), in_minutes)
 
     def _find_amount_in(self, plain: str, wanted: Field) -> str | None:
         """A number with a currency or a unit, written in another way than on the page: 12.99 EUR for 12,99 €."""
@@ -160,7 +171,7 @@ class PageIndex:
 
     def _find_amount(self, number: str, wanted: Field, *, unit: str = "") -> str | None:
         for meaning in readings(re.sub(r"(?<=\d) (?=\d)", "'", number)):
-            position = self._numbers.find(meaning, demand=wanted.demand, unit=unit)
+            position = self._numbers.find(meaning, demand=wanted.demand, unit=unit, among=self._among(wanted))
             if position is not None:
                 return self._at(position)
         return None
@@ -219,6 +230,12 @@ class PageIndex:
 
     def _at(self, position: int, *, chars: int = 20) -> str:
         return self._page.evidence(self._page.line_at(position), at=position, chars=chars)
+
+    @cached_property
+    def _near(self) -> Nearness:
+        text = self._page.normal
+        about = len(text) - len(normal(self._about))
+        return Nearness(text, title=normal(self._title), about=about, first_price=self._numbers.first_price)
 
     @cached_property
     def _numbers(self) -> Numbers:

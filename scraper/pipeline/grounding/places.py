@@ -76,6 +76,7 @@ class _Shape:
     parts: tuple[Mapping[str, Json], ...]
     field: Field
     derived: bool
+    listed: bool = False  # one of several of its kind
 
 
 class _Shapes:
@@ -84,7 +85,7 @@ class _Shapes:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._known: dict[tuple[int, str | int], _Shape] = {}
-        self.root = self._shape([schema], name="", derived=False)
+        self.root = self._shape([schema], name="", derived=False, listed=False)
         self._kept = [self.root]  # a shape that is known must stay, or its id would be another's
 
     def child(self, parent: _Shape, step: str | int) -> _Shape:
@@ -94,17 +95,18 @@ class _Shapes:
         if shape is None:
             found = [below for part in parent.parts for below in _below(part, step)]
             name = step if isinstance(step, str) else parent.field.name
-            shape = self._shape(found, name=name, derived=parent.derived)
+            listed = parent.listed or isinstance(step, int)
+            shape = self._shape(found, name=name, derived=parent.derived, listed=listed)
             if len(self._known) < MAX_SHAPES:  # answers may have properties without end
                 self._known[key] = shape
                 self._kept.append(shape)
         return shape
 
-    def _shape(self, schemas: list[Json], *, name: str, derived: bool) -> _Shape:
+    def _shape(self, schemas: list[Json], *, name: str, derived: bool, listed: bool) -> _Shape:
         parts = tuple(self._speaking(schemas))
         about = {key: part[key] for part in reversed(parts) for key in ("format", "title") if key in part}
         derived = derived or any(part.get("x-derived") is True for part in parts)
-        return _Shape(parts, field(name, about), derived)
+        return _Shape(parts, field(name, about, listed=listed), derived, listed)
 
     def _speaking(self, schemas: list[Json]) -> Iterator[Mapping[str, Json]]:
         """`schemas` and those that they refer to or are put together from."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
+from scraper.pipeline.grounding.nearness import Nearness
 from scraper.pipeline.visibility import without_invisible
 
 MAX_EVIDENCE_CHARS: Final = 160
@@ -76,16 +77,18 @@ class PageText:
     def _lines(self) -> list[str]:
         return self._text.split("\n")
 
-    def find_verbatim(self, wanted: str) -> int | None:
+    def find_verbatim(self, wanted: str, *, among: Nearness | None = None) -> int | None:
         """The position in `normal` where `wanted`, a normal text itself, stands as words of its own."""
-        return next(self._all_verbatim(wanted), None)
+        return next((at for at in self._all_verbatim(wanted) if among is None or at in among), None)
 
-    def find_name(self, wanted: str) -> int | None:
+    def find_name(self, wanted: str, *, among: Nearness | None = None) -> int | None:
         """The same for a single word that is a name: in the midst of a sentence it must be written as one.
 
         «Only» is no brand of a page that says «I only have one».
         """
         for at in self._all_verbatim(wanted):
+            if among is not None and at not in among:
+                continue
             line = self.line_at(at)
             shown = self._lines[line]
             begin = _original(shown, at - (self.normal.rfind("\n", 0, at) + 1))
@@ -126,6 +129,13 @@ class PageText:
             if number < 0:
                 return line
         return max(0, len(self._lines) - 1)
+
+    def position_of(self, line: int) -> int:
+        """Where in `normal` a line begins."""
+        at = 0
+        for _ in range(line):
+            at = self.normal.find("\n", at) + 1
+        return at
 
     def line_at(self, position: int) -> int:
         """The line of a position in `normal`."""
