@@ -179,6 +179,7 @@ class Hold:
 
     after_seconds: float
     reason: str
+    submission: int | None = None  # its number from now on, if not the one it has
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,13 @@ class Delivery(Protocol):
         """Remove it for good. Raises DeliveryLost if it was taken back, Unavailable if the broker is away."""
         ...
 
-    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
+    async def move(
+        self, *, delay_seconds: float, attempts: int, trail: Trail | None = None, submission: int | None = None
+    ) -> None:
         """Put a copy, high in priority, where it waits `wait_for(delay_seconds)`; confirmed, then acknowledge.
 
-        It carries `trail`, by default the one it has. Raises as `ack` does. A crash in between leaves two copies,
-        never none.
+        It carries `trail` and `submission`, by default those it has. Raises as `ack` does. A crash in between leaves
+        two copies, never none.
         """
         ...
 

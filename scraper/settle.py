@@ -48,19 +48,22 @@ def _again(error: str, after_seconds: float, *, attempts: int, max_attempts: int
 
 
 def seen_before(
-    standing: Standing | None, *, content_sha256: str, submission: int
-) -> Literal["new", "stored", "duplicate"]:
+    standing: Standing | None, *, content_sha256: str, submission: int, unnumbered: bool = False
+) -> Literal["new", "stored", "duplicate", "anew"]:
     """What the stored row of the same id means for a task that just arrived.
 
     A done row of this submission, or of a newer one, makes the delivery a repetition. A done row with other content
-    makes the id a mistake, unless the task was submitted anew on purpose. A parked row stands in the way of nothing
-    but a repetition of the very submission that ended in it; submission 0 is no such, since all plain ones share it.
+    makes the id a mistake, unless the task was submitted anew on purpose. A parked row makes it a repetition where it
+    has the same content, and is as new: a worker died between the row and the acknowledgement. Whoever wants such a
+    task run once more submits it under a new number. A stranger's program cannot: `unnumbered`, its first delivery is
+    a wish, and gets a number.
     """
     if standing is None or submission > standing.submission:
         return "new"
     if standing.status == "parked":
-        own_end = submission == standing.submission > 0 and content_sha256 == standing.content_sha256
-        return "stored" if own_end else "new"
+        if unnumbered:
+            return "anew"
+        return "stored" if content_sha256 == standing.content_sha256 else "new"
     if submission == standing.submission and content_sha256 != standing.content_sha256:
         return "duplicate"
     return "stored"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -22,8 +22,9 @@ from scraper.events import Observe, TaskFault, TaskReceived, TaskSettled, curren
 from scraper.models import Done, Extraction, Failure, Hold, Outcome, Page, Park, ParkReason, Result, Retry, Task
 from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
-from scraper.rows import body_id, done_row, parked_row
-from scraper.settle import seen_before, settle
+from scraper.rows import done_row
+from scraper.settle import settle
+from scraper.shelf import Shelf
 from scraper.trace import Record, Trace
 from scraper.trail import extended
 
@@ -63,11 +64,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One task being worked on, whichever deliveries wait for it. Its result: None once done, else what went wrong."""
+    """One task being worked on, whichever deliveries wait for it. Its result: what is to be done with them."""
 
     identity: tuple[str, int]
     trace: Trace
-    task: asyncio.Task[Exception | None]
+    task: asyncio.Task[Outcome]
 
 
 class Worker:
@@ -97,6 +98,7 @@ class Worker:
         self._render_result = render_result
         self._record = record
         self._observe = observe
+        self._shelf = Shelf(store, decode=pipeline.decode, observe=observe)
         self._jobs: dict[str, _Job] = {}
         self._receiving: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -169,15 +171,10 @@ class Worker:
             return
         current_task.set(task.task_id)
         self._observe(TaskReceived(task.task_id, message.attempts + 1, delivery.returns))
-        error_or_none, trace = await self._run_once(task, delivery, trace)
-        outcome: Outcome = Done()
-        if error_or_none is not None:
-            outcome = settle(error_or_none, attempts=message.attempts, max_attempts=self._limits.max_attempts)
-        if isinstance(outcome, Park):
-            await self._park(task, message, outcome, trace)
+        outcome, trace = await self._run_once(task, delivery, trace)
         await self._settle(delivery, task.task_id, outcome, trace)
 
-    async def _run_once(self, task: Task, delivery: Delivery, trace: Trace) -> tuple[Exception | None, Trace]:
+    async def _run_once(self, task: Task, delivery: Delivery, trace: Trace) -> tuple[Outcome, Trace]:
         """Run the task, or join the job that runs it already."""
         identity = (task.content_sha256, delivery.message.submission)
         while (job := self._jobs.get(task.task_id)) is not None and job.identity != identity:
@@ -192,40 +189,33 @@ class Worker:
             job.task.cancel()  # only stopping cancels consumers, and whoever joined stops as well
             raise
 
-    async def _work(self, task: Task, delivery: Delivery, trace: Trace) -> Exception | None:
+    async def _work(self, task: Task, delivery: Delivery, trace: Trace) -> Outcome:
+        """Until the store has it, where it ended. Whoever joined finds it there, and only settles."""
         message = delivery.message
-        standing = await self._with_store(lambda: self._store.find(task.task_id))
-        match seen_before(standing, content_sha256=task.content_sha256, submission=message.submission):
-            case "stored":
-                await self._publish_again(task, returns=delivery.returns)
-                return None
-            case "duplicate":
-                return Permanent(ParkReason.DUPLICATE_ID, f"task_id {task.task_id!r} is done with other content")
-        if task.expires_at is not None and task.expires_at <= datetime.now(UTC):
-            return Permanent(ParkReason.EXPIRED, f"expires_at {task.expires_at.isoformat()} has passed")
         try:
-            page = await self._kept_page(task) if message.stored_page else None
+            if (end := await self._shelf.end_of(task, delivery)) is not None:
+                await self._publish_again(task, end, returns=delivery.returns)
+                return end
+            if task.expires_at is not None and task.expires_at <= datetime.now(UTC):
+                raise Permanent(ParkReason.EXPIRED, f"expires_at {task.expires_at.isoformat()} has passed")  # noqa: TRY301 whatever ends it ends it here
+            page = await self._shelf.kept_page(task) if message.stored_page else None
             extraction = await self._extraction(task, trace, suspect=self._is_suspect(delivery), page=page)
         except ScraperError as error:
-            return error
+            return await self._failed(task, message, error, trace)
         except Exception as error:  # noqa: BLE001 one broken page must not stop the rest
             self._observe(TaskFault(type(error).__name__, _where(error)))
-            return error
+            return await self._failed(task, message, error, trace)
         await self._save_done(task, message, extraction, trace)
-        return None
+        return Done()
+
+    async def _failed(self, task: Task, message: Message, error: Exception, trace: Trace) -> Outcome:
+        outcome = settle(error, attempts=message.attempts, max_attempts=self._limits.max_attempts)
+        if isinstance(outcome, Park):
+            await self._shelf.park(task, message, outcome, trace)
+        return outcome
 
     def _is_suspect(self, delivery: Delivery) -> bool:
         return delivery.returns >= self._limits.suspect_after_returns
-
-    async def _kept_page(self, task: Task) -> Page | None:
-        """The page that the task left behind when it was parked, if it is of the same address still."""
-        kept = await self._with_store(lambda: self._store.remains(task.task_id))
-        if kept is None or kept.page is None:
-            return None
-        with suppress(Permanent):
-            if self._pipeline.decode(kept.body).url == task.url:
-                return kept.page
-        return None
 
     async def _extraction(self, task: Task, trace: Trace, *, suspect: bool, page: Page | None) -> Extraction:
         deadline = Deadline(
@@ -246,45 +236,19 @@ class Worker:
             line = self._render_result(result)
             await until_available("broker", lambda: self._broker.publish_result(line), observe=self._observe)
 
-    async def _publish_again(self, task: Task, *, returns: int) -> None:
+    async def _publish_again(self, task: Task, end: Outcome, *, returns: int) -> None:
         """A result whose task came back may have been stored by a worker that died before publishing it."""
-        if self._render_result is not None and returns:
+        if self._render_result is not None and returns and isinstance(end, Done):
             result = await self._with_store(lambda: self._store.result(task.task_id))
             if result is not None and result.status == "done":
                 await self._publish_result(result)
 
-    async def _park(self, task: Task | None, message: Message, park: Park, trace: Trace) -> str:
-        """Under the id it came with; where that one is done, beside it: done is never replaced by parked.
-
-        `task` is None where the body is no task. Returns the id of the row.
-        """
-        trace.enter("store")
-        own_id = task.task_id if task is not None else message.task_id
-        row_id = own_id
-        for _ in range(2):  # another submission of it may get done between the look and the save
-            standing = await self._with_store(lambda: self._store.find(own_id)) if own_id else None
-            taken = not own_id or (standing is not None and standing.status == "done")
-            row_id = body_id(message.body) if taken else own_id
-            if await self._save_parked(row_id, task, message, park, trace, settled_id=own_id):
-                break
-        return row_id
-
-    async def _save_parked(
-        self, row_id: str, task: Task | None, message: Message, park: Park, trace: Trace, *, settled_id: str
-    ) -> bool:
-        """Whether the row is there now; another may have more right to its place."""
-        result, remains = parked_row(row_id, task, message, park, trace, finished_at=datetime.now(UTC))
-        if remains.page is None and message.submission and task is not None:
-            # it ended before its page was read once more: the one it left behind is still the page to read
-            remains = replace(remains, page=await self._kept_page(task))
-        return await self._with_store(lambda: self._store.save(result, remains, settled_id=settled_id))
-
     async def _park_unread(self, delivery: Delivery, park: Park, trace: Trace) -> None:
-        row_id = await self._park(None, delivery.message, park, trace)
-        await self._settle(delivery, row_id, park, trace)
+        row_id, outcome = await self._shelf.park_unread(delivery, park, trace)
+        await self._settle(delivery, row_id, outcome, trace)
 
     async def _keep_dead_letter(self, delivery: Delivery) -> None:
-        """Park what the broker gave up delivering, unless its task was done after all.
+        """Park what the broker gave up delivering, unless its task had ended after all.
 
         One that workers may have died on here as well is parked without being read once more.
         """
@@ -297,13 +261,12 @@ class Worker:
         if task is None:
             await self._park_unread(delivery, park, trace)
             return
-        standing = await self._with_store(lambda: self._store.find(task.task_id))
-        seen = seen_before(standing, content_sha256=task.content_sha256, submission=message.submission)
-        if seen == "stored":
-            await self._settle(delivery, task.task_id, Done(), trace)
-            return
-        row_id = await self._park(task, message, park, trace)
-        await self._settle(delivery, row_id, park, trace)
+        row_id, end = task.task_id, None
+        with suppress(Permanent):
+            end = await self._shelf.end_of(task, delivery, dead_letter=True)
+        if end is None:
+            row_id, end = await self._shelf.park(task, message, park, trace), park
+        await self._settle(delivery, row_id, end, trace)
 
     async def _settle(self, delivery: Delivery, task_id: str, outcome: Outcome, trace: Trace) -> None:
         trace.enter("store")
@@ -328,8 +291,8 @@ async def _move(delivery: Delivery, outcome: Outcome) -> None:
         case Retry(after_seconds=seconds, reason=error):
             trail = extended(delivery.message.trail, Failure(attempts + 1, error, datetime.now(UTC)))
             await delivery.move(delay_seconds=seconds, attempts=attempts + 1, trail=trail)
-        case Hold(after_seconds=seconds):
-            await delivery.move(delay_seconds=seconds, attempts=attempts)
+        case Hold(after_seconds=seconds, submission=submission):
+            await delivery.move(delay_seconds=seconds, attempts=attempts, submission=submission)
         case _:
             await delivery.ack()
 

@@ -25,6 +25,7 @@ LEVELS = [
         "check",
         "census",
     },
+    {"shelf"},
     {"llm_client", "settle", "rows", "lifeline", "patience", "task_files", "schema_source", "lean_imports"},
     {"throttle", "ports"},
     {

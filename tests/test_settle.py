@@ -42,7 +42,9 @@ def test_an_outage_never_spends_the_last_attempt():
     ("standing", "content", "submission", "seen"),
     [
         (None, "a", 0, "new"),
-        (Standing("parked", "a", 0), "a", 0, "new"),
+        (Standing("parked", "a", 0), "a", 0, "stored"),
+        (Standing("parked", "b", 0), "a", 0, "new"),
+        (Standing("parked", "a", 7), "a", 0, "stored"),
         (Standing("parked", "b", 7), "a", 0, "new"),
         (Standing("parked", "a", 7), "a", 7, "stored"),
         (Standing("parked", "b", 7), "a", 7, "new"),
@@ -58,3 +60,18 @@ def test_an_outage_never_spends_the_last_attempt():
 )
 def test_the_newest_submission_wins_and_a_repetition_costs_nothing(standing, content, submission, seen):
     assert seen_before(standing, content_sha256=content, submission=submission) == seen
+
+
+@pytest.mark.parametrize(
+    ("standing", "seen"),
+    [
+        (None, "new"),
+        (Standing("parked", "a", 0), "anew"),
+        (Standing("parked", "b", 7), "anew"),
+        (Standing("done", "a", 0), "stored"),
+        (Standing("done", "b", 0), "duplicate"),
+        (Standing("done", "b", 7), "stored"),
+    ],
+)
+def test_a_strangers_message_of_a_parked_task_is_a_new_wish_and_of_a_done_one_a_repetition(standing, seen):
+    assert seen_before(standing, content_sha256="a", submission=0, unnumbered=True) == seen

@@ -16,6 +16,7 @@ from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
 from scraper.worker import Limits, Worker
 from tests.broker.conftest import place  # noqa: F401 a fixture
+from tests.chaos.witnesses import call_witness, statement_of
 from tests.store.results import done
 
 HANGS_SECONDS = 60.0
@@ -125,6 +126,13 @@ async def empty(bench):
             if depth.tasks == depth.waiting == depth.parked == 0:
                 return True
             await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def stored(bench, tmp_path):
+    """The ids for which the store took a result, each time that it did."""
+    call_witness(tmp_path / "results.db")
+    return lambda: [each.task_id for each in statement_of(tmp_path / "results.db")]
 
 
 async def take_back(place, broker):  # noqa: F811
@@ -262,6 +270,101 @@ async def test_a_submission_that_ended_parked_is_not_run_again_when_it_comes_twi
         await bench.until_settled(2)
         assert await empty(bench)
     assert pipeline.ran == ["a"]
+
+
+async def test_a_task_that_is_parked_and_not_acknowledged_is_recognised_when_it_comes_again(bench, place):  # noqa: F811
+    async def lose_it():
+        await take_back(place, bench.broker)
+        return Permanent(ParkReason.SCHEMA_INVALID, "no price")
+
+    pipeline = ScriptedPipeline(ours=lose_it, foreign=lose_it)
+    await bench.put("ours")
+    await bench.broker.publish([Message(b'{"id": "foreign"}')])
+    async with bench.working(pipeline, consumers=1):
+        settled = await bench.until_settled(4)
+        assert await empty(bench)
+    assert sorted(outcome for _, outcome, _ in settled) == ["lost", "lost", "park", "park"]
+    assert {reason for _, _, reason in settled} == {"schema_invalid"}
+    assert sorted(pipeline.ran) == ["foreign", "ours"]
+
+
+@pytest.mark.parametrize("submission", [0, 7])
+async def test_what_is_parked_beside_an_older_result_is_recognised_as_well(bench, place, stored, submission):  # noqa: F811
+    """A newer submission that failed; another task under a done id."""
+
+    async def lose_it():
+        await take_back(place, bench.broker)
+        return Permanent(ParkReason.SCHEMA_INVALID, "no price")
+
+    pipeline = ScriptedPipeline(a=lose_it)
+    await bench.store.save(done("a", submission=0))
+    await bench.broker.publish([Message(b'{"id": "a"}', "a", submission=submission)] * 2)
+    async with bench.working(pipeline, consumers=1):
+        await bench.until_settled(3 if submission else 2)
+        assert await empty(bench)
+    assert len(stored()) == 2  # the older result, and this one
+    assert pipeline.ran == ["a"] * bool(submission)
+
+
+async def test_what_cannot_be_read_is_parked_once_when_it_comes_again(bench, place, stored):  # noqa: F811
+    class LosesIt(ScriptedPipeline):
+        def decode(self, body):
+            raise Permanent(ParkReason.BAD_TASK, "not JSON")
+
+    save = bench.store.save
+
+    async def lose_it(*row, **options):
+        saved = await save(*row, **options)
+        await take_back(place, bench.broker)
+        return saved
+
+    bench.store.save = lose_it
+    await bench.broker.publish([Message(b"{")])
+    async with bench.working(LosesIt(), consumers=1):
+        settled = await bench.until_settled(2)
+        assert await empty(bench)
+    assert [(outcome, reason) for _, outcome, reason in settled] == [("lost", "bad_task"), ("park", "bad_task")]
+    assert len(stored()) == 1
+
+
+async def test_deliveries_of_one_task_at_the_same_moment_are_parked_once(bench, stored):
+    go = asyncio.Event()
+
+    async def fail():
+        await go.wait()
+        raise Permanent(ParkReason.SCHEMA_INVALID, "no price")
+
+    await bench.put("a", "a", "a")
+    async with bench.working(ScriptedPipeline(a=fail), consumers=3):
+        await bench.until(lambda: bench.worker.in_hand == 3)
+        go.set()
+        await bench.until_settled(3)
+    assert len(stored()) == 1
+
+
+async def test_a_strangers_message_of_a_parked_task_runs_it_again_under_a_number_of_its_own(bench):
+    """A worker that dies with that new run is not mistaken for one that died after the old."""
+    pipeline = ScriptedPipeline(a=[Permanent(ParkReason.PAGE_GONE, "404"), Transient("HTTP 502"), {"n": 2}])
+    foreign = Message(b'{"id": "a"}')
+    await bench.broker.publish([foreign])
+    async with bench.working(pipeline):
+        await bench.until_settled(1)
+        await bench.broker.publish([foreign])
+        settled = await bench.until_settled(4)
+        assert await empty(bench)
+    assert [outcome for _, outcome, _ in settled] == ["park", "hold", "retry", "done"]
+    row = (await bench.rows())["a"]
+    assert (row.data, row.submission, row.attempts) == ({"n": 2}, 1, 2)
+
+
+async def test_the_retry_of_a_newer_submission_is_not_taken_for_the_parked_one(bench):
+    """The parked row stands until the newer submission has ended."""
+    pipeline = ScriptedPipeline(a=[Permanent(ParkReason.PAGE_GONE, "404"), Transient("HTTP 502"), {"n": 2}])
+    await bench.put("a")
+    async with bench.working(pipeline):
+        await bench.until_settled(1)
+        await bench.broker.publish([Message(b'{"id": "a"}', "a", submission=7)])
+        assert [outcome for _, outcome, _ in await bench.until_settled(3)] == ["park", "retry", "done"]
 
 
 async def test_being_held_spends_no_attempt(bench):

@@ -212,11 +212,14 @@ class RabbitMQDelivery:
             self._session.settling_ended()
         self._session.in_hand -= 1
 
-    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
+    async def move(
+        self, *, delay_seconds: float, attempts: int, trail: Trail | None = None, submission: int | None = None
+    ) -> None:
         copy = replace(
             self.message,
             attempts=attempts,
             trail=self.message.trail if trail is None else trail,
+            submission=self.message.submission if submission is None else submission,
             priority="high",
         )
         self._begin()

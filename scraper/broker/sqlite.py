@@ -113,10 +113,11 @@ class SqliteBroker:
         """Whether the lease still held."""
         return await self._run(self._file.remove, lease)
 
-    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail) -> bool:
+    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail, submission: int) -> bool:
         """Whether the lease still held."""
         delay = wait_for(delay_seconds, delays=self._wait_seconds)
-        moved = await self._run(partial(self._file.move, lease, delay_seconds=delay, attempts=attempts, trail=trail))
+        move = partial(self._file.move, lease, attempts=attempts, trail=trail, submission=submission)
+        moved = await self._run(partial(move, delay_seconds=delay))
         self._wake.set()
         return moved
 
@@ -255,9 +256,9 @@ class _Consumer:
     async def remove(self, lease: Lease) -> None:
         self._settled(lease, held=lease in self._held and await self._broker.remove(lease))
 
-    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail) -> None:
+    async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail, submission: int) -> None:
         held = lease in self._held and await self._broker.move(
-            lease, delay_seconds=delay_seconds, attempts=attempts, trail=trail
+            lease, delay_seconds=delay_seconds, attempts=attempts, trail=trail, submission=submission
         )
         self._settled(lease, held=held)
 
@@ -300,10 +301,13 @@ class _Delivery:
     async def ack(self) -> None:
         await self._consumer.remove(self._taken.lease)
 
-    async def move(self, *, delay_seconds: float, attempts: int, trail: Trail | None = None) -> None:
+    async def move(
+        self, *, delay_seconds: float, attempts: int, trail: Trail | None = None, submission: int | None = None
+    ) -> None:
         await self._consumer.move(
             self._taken.lease,
             delay_seconds=delay_seconds,
             attempts=attempts,
             trail=self.message.trail if trail is None else trail,
+            submission=self.message.submission if submission is None else submission,
         )

@@ -58,8 +58,8 @@ _PUBLISH = """
     VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)
 """
 _MOVE = """
-    UPDATE queue_messages SET queue = ?, state = ?, due = ?, urgency = 0, attempts = ?, trail = ?, returns = 0,
-        owner = NULL, token = NULL
+    UPDATE queue_messages SET queue = ?, state = ?, due = ?, urgency = 0, attempts = ?, trail = ?, submission = ?,
+        returns = 0, owner = NULL, token = NULL
     WHERE id = ? AND token = ?
 """
 _LEASE = "UPDATE queue_messages SET state = 2, owner = ?, token = ? WHERE id = ?"
@@ -156,13 +156,15 @@ class QueueFile:
             ).rowcount
         return removed == 1
 
-    def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail = ()) -> bool:
+    def move(
+        self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail = (), submission: int = 0
+    ) -> bool:
         """Into the tasks queue after `delay_seconds`. Whether the lease still held; only then is it moved."""
         state, due = (WAITING, self._now() + delay_seconds) if delay_seconds > 0 else (READY, None)
+        told = (attempts, to_text(trail), submission)
         with self._file.writing(durable=True) as db:
             moved = db.execute(
-                _MOVE,
-                (self._queues["tasks"], state, due, attempts, to_text(trail), lease.message_id, lease.token),
+                _MOVE, (self._queues["tasks"], state, due, *told, lease.message_id, lease.token)
             ).rowcount
         return moved == 1
 

@@ -4,10 +4,8 @@
 
 A task is lost if it ended as nothing, doubled if the store took a result for it twice, and wrongly parked if it ended
 under another reason than its own. The store's row is not enough to tell: it has one place for each id. So `Seen.stored`
-is the history of that place, written down by a trigger in the database itself.
-
-One repetition is allowed and counted: a worker that dies between the row of a parked task and its acknowledgement leaves
-the task to be parked once more, for the same reason. (A done row is recognised, and not even written again.)
+is the history of that place, written down by a trigger in the database itself. One line for each task: what has ended
+is recognised when it comes again, done or parked, and is not even written again.
 """
 
 from __future__ import annotations
@@ -65,7 +63,6 @@ class Count:
     parked: int = 0
     poison: int = 0
     wrongly_parked: int = 0
-    parked_again: int = 0
     attempts_spent: int = 0
     max_in_flight: int = 0
     most_in_a_minute: int = 0
@@ -82,12 +79,11 @@ def audit(expected: Mapping[str, str], seen: Seen, rules: Rules) -> Count:
     return Count(
         tasks=len(expected),
         lost=len(set(expected) - set(ends)),
-        twice=sum(len(each) > 1 and not _is_parked_again(each) for each in history.values()),
+        twice=sum(len(each) > 1 for each in history.values()),
         done=sum(end == DONE for end in ends.values()),
         parked=sum(end != DONE for end in ends.values()),
         poison=sum(end != DONE for end in expected.values()),
         wrongly_parked=sum(end not in (DONE, expected.get(task_id)) for task_id, end in ends.items()),
-        parked_again=sum(_is_parked_again(each) for each in history.values()),
         attempts_spent=sum(each.attempts > 1 for each in seen.stored if each.end == DONE),
         max_in_flight=seen.max_in_flight,
         most_in_a_minute=most_in(60.0, seen.starts),
@@ -156,17 +152,13 @@ def _history(stored: Sequence[Stored]) -> dict[str, list[str]]:
     return history
 
 
-def _is_parked_again(ends: Sequence[str]) -> bool:
-    return len(ends) > 1 and set(ends) == {ends[0]} and ends[0] != DONE
-
-
 def _of_tasks(expected: Mapping[str, str], stored: Sequence[Stored], exported: Mapping[str, str]) -> Iterable[str]:
     history = _history(stored)
     for task_id, end in expected.items():
         ends = history.get(task_id, [])
         if not ends:
             yield f"{task_id}: lost, neither done nor parked (expected: {end})"
-        elif len(ends) > 1 and not _is_parked_again(ends):
+        elif len(ends) > 1:
             yield f"{task_id}: stored {len(ends)} times: {', '.join(ends)}"
         elif ends[0] != end:
             yield f"{task_id}: ended as {ends[0]}, expected: {end}"
