@@ -3,7 +3,7 @@
 Names, texts and numbers must stand on the page as readers see it, a price as what is to be paid now. An identifier, a
 date and a currency must stand there too, or be said by two sources that were written apart; an identifier may also be a
 number that the page's address has. Enumerations and addresses are shown as buttons and links, in no words that could be
-looked up: for them it is enough that no source contradicts.
+looked up: for them it is enough that no source contradicts, and for an availability that the words by the price do not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scraper.pipeline.grounding import Field, PageIndex
 from scraper.pipeline.grounding import field as grounding_field
 from scraper.pipeline.grounding.numbers import needs_support
 from scraper.pipeline.grounding.readings import canonical
+from scraper.pipeline.structured.in_stock import contradicted
 from scraper.pipeline.structured.names import PageNames
 from scraper.pipeline.structured.read import names_of
 from scraper.pipeline.structured.sayings import Saying
@@ -67,7 +68,7 @@ def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str 
     """The evidence, which is empty where none is needed or two sources agree; None where it is wanting."""
     kind = said.kind
     if kind in {"state", "address"}:
-        return ""
+        return None if said.name == "availability" and contradicted(page.text, saying.worth.key) else ""
     shown_as = saying.worth.shown_as
     if kind in {"amount", "count", "duration"}:
         ways = [each for each in (shown_as, saying.worth.or_as) if each]

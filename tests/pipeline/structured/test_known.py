@@ -202,6 +202,11 @@ def test_availability_is_said_in_the_schemas_words(said, schema, meant):
     assert found.get("in_stock") == meant
 
 
+def test_an_availability_that_the_words_by_the_price_contradict_is_left_to_the_model():
+    assert "availability" not in values(f"{TEXT}<p>Currently unavailable</p>{ld(PRODUCT)}")
+    assert values(f"{TEXT}<p>In stock</p>{ld(PRODUCT)}")["availability"] == "InStock"
+
+
 def test_what_any_offer_has_is_in_stock():
     offers = [OFFER | {"availability": "OutOfStock"}, OFFER]
     assert values(TEXT + ld(PRODUCT | {"offers": offers}))["availability"] == "InStock"
