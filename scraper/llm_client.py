@@ -386,7 +386,7 @@ def _headers(api_key: str) -> dict[str, str]:
 
 
 def _default_transport(base_url: str) -> httpx.AsyncBaseTransport:
-    # Imported where it is used: a client with a transport of its own pays nothing for aiohttp.
+    # Imported where it is used: a client with a transport of its own pays nothing for another.
     from scraper.llm_transport import ModelServerTransport  # noqa: PLC0415 - see above
 
     return ModelServerTransport(https=base_url.lower().startswith("https"))

@@ -1,89 +1,150 @@
-"""The HTTP connections to the model server: httpx's API over aiohttp's connection pool.
+"""The HTTP connections to the model server: httpx's API over the few connections that one server needs.
 
-httpx's own transport costs more than the rest of a call together (1.1–1.7 CPU-ms against 0.5); `httpx-aiohttp` is
-made by its own community for that. Two things of it are put right here: connections that break outside a body come
-up as the error they are, in words that name the host and the fix, and malformed HTTP as an httpx error at all. One is
-added: a request that says in its extension `write_by` until when (loop time) it may be written is not written later,
-however long connecting took.
+httpx's own transport costs more than the rest of a call together. What happens to a connection comes up in words that
+name the host and the fix. A request that says in its extension `write_by` until when (loop time) it may be written is
+not written later, however long connecting took.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
-from typing import Any
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from typing import NoReturn
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
+from scraper.http_connection import Connection, ConnectionLost, NotHttp, connected, request_head
 from scraper.llm_attempt import ConnectedTooLate
 
 IDLE_SECONDS = 4.0
 """A connection is not used again after this long: uvicorn, which vLLM runs on, closes idle ones after 5 s."""
-_write_by: ContextVar[float | None] = ContextVar("write_by", default=None)
 
 
-class ModelServerTransport(AiohttpTransport):
-    """One keep-alive pool without cookies, proxies from the environment, retries or a limit of its own."""
+class ModelServerTransport(httpx.AsyncBaseTransport):
+    """One keep-alive pool without cookies, proxies, redirects, retries or a limit of its own."""
 
     def __init__(self, *, https: bool) -> None:
         # Loading the system's certificates costs 20 ms and a megabyte: only where they are used.
-        super().__init__(verify=https, trust_env=False, client=self._open_session)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        connector = _PunctualConnector(limit=0, keepalive_timeout=IDLE_SECONDS, ssl=self.ssl_context)
-        return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
-        )
+        self._tls = httpx.create_ssl_context() if https else None
+        self._free: list[tuple[Connection, tuple[str, int], float]] = []  # with where to, and loop time of its release
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        _write_by.set(request.extensions.get("write_by"))
+        """The response with its body still to be read; close it."""
+        head = request_head(request.method, request.url.raw_path, request.headers.raw)
+        body = await request.aread()
+        where = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
+        connection = self._take(where) or await self._connected(request, where)
+        if (write_by := request.extensions.get("write_by")) is not None and _now() > write_by:
+            self._give_back(connection, where)  # where the next attempt finds it open
+            raise ConnectedTooLate("not connected in time")
+        connection.send(head, body)
         try:
-            return await super().handle_async_request(request)
-        except httpx.ConnectTimeout as error:
-            # Any broken connection comes as this; it is one only where aiohttp says so.
-            reason = error.__cause__
-            if isinstance(reason, TimeoutError):
-                raise
-            if isinstance(reason, aiohttp.ClientConnectorError):
-                raise httpx.ConnectError(_not_connected(reason, request.url), request=request) from reason
-            kind = type(reason or error).__name__
-            raise httpx.RemoteProtocolError(
-                f"the connection to {_where(request.url)} was lost ({kind})", request=request
-            ) from reason
-        except aiohttp.ClientError as error:
-            raise httpx.RemoteProtocolError(
-                f"what came from {_where(request.url)} is no HTTP ({type(error).__name__}): does vLLM listen there?",
-                request=request,
-            ) from error
+            await connection.read_head()
+        except (NotHttp, ConnectionLost) as error:
+            _raise(error, request)
+        except BaseException:
+            connection.close()
+            raise
+        stream = _Body(self, connection, where, request)
+        return httpx.Response(connection.status, headers=connection.headers, stream=stream, request=request)
+
+    async def aclose(self) -> None:
+        while self._free:
+            self._free.pop()[0].close()
+
+    def release(self, connection: Connection, where: tuple[str, int]) -> None:
+        """After its response was read, to its end or not."""
+        if connection.is_free:
+            self._give_back(connection, where)
+        else:
+            connection.close()
+
+    def _give_back(self, connection: Connection, where: tuple[str, int]) -> None:
+        self._free.append((connection, where, _now()))
+
+    def _take(self, where: tuple[str, int]) -> Connection | None:
+        """The one that was used last; those that have rested for too long are closed."""
+        oldest = _now() - IDLE_SECONDS
+        rested = [each for each in self._free if each[2] < oldest or not each[0].is_free]
+        for each in rested:
+            self._free.remove(each)
+            each[0].close()
+        for index in reversed(range(len(self._free))):
+            if self._free[index][1] == where:
+                return self._free.pop(index)[0]
+        return None
+
+    async def _connected(self, request: httpx.Request, where: tuple[str, int]) -> Connection:
+        seconds = request.extensions.get("timeout", {}).get("connect")
+        try:
+            async with asyncio.timeout(seconds):
+                addresses = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
+                tls = self._tls if request.url.scheme == "https" else None
+                return await connected(addresses, tls=tls, name=request.url.host)
+        except TimeoutError as error:
+            text = f"no connection to {_shown(request.url)} within {seconds:g} s"
+            raise httpx.ConnectTimeout(text, request=request) from error
+        except OSError as error:
+            raise httpx.ConnectError(_not_connected(error, request.url), request=request) from error
 
 
-def _not_connected(error: aiohttp.ClientConnectorError, url: httpx.URL) -> str:
+class _Body(httpx.AsyncByteStream):
+    """The bytes as they come over the wire."""
+
+    def __init__(
+        self, pool: ModelServerTransport, connection: Connection, where: tuple[str, int], request: httpx.Request
+    ) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._where = where
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._connection is None:
+            return
+        try:
+            async for piece in self._connection.pieces():
+                yield piece
+        except (NotHttp, ConnectionLost) as error:
+            _raise(error, self._request)
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection, self._where)
+
+
+def _raise(error: NotHttp | ConnectionLost, request: httpx.Request) -> NoReturn:
+    where = _shown(request.url)
+    if isinstance(error, NotHttp):
+        text = f"what came from {where} is no HTTP ({error}): does vLLM listen there?"
+    else:
+        text = f"the connection to {where} was lost ({error})"
+    raise httpx.RemoteProtocolError(text, request=request) from error
+
+
+def _not_connected(error: OSError, url: httpx.URL) -> str:
     """What is wrong and what to look at."""
-    where = _where(url)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"no such host: {url.host} (check its name, and that this machine can look it up)"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        problem = getattr(error.certificate_error, "verify_message", "") or "not valid"
-        return f"the certificate of {where} is not trusted ({problem}): SSL_CERT_FILE names one's own authority"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return f"{where} does not speak https (TLS): is it an http:// address?"
-    if isinstance(error.os_error, ConnectionRefusedError):
-        return f"connection refused at {where}: is vLLM running there?"
-    return f"cannot connect to {where}: {error.os_error.strerror or type(error.os_error).__name__}"
+    where = _shown(url)
+    match error:
+        case socket.gaierror():
+            return f"no such host: {url.host} (check its name, and that this machine can look it up)"
+        case ssl.SSLCertVerificationError(verify_message=problem):
+            return f"the certificate of {where} is not trusted ({problem}): SSL_CERT_FILE names one's own authority"
+        case ssl.SSLError():
+            return f"{where} does not speak https (TLS): is it an http:// address?"
+        case ConnectionRefusedError():
+            return f"connection refused at {where}: is vLLM running there?"
+        case _:
+            return f"cannot connect to {where}: {error.strerror or type(error).__name__}"
 
 
-def _where(url: httpx.URL) -> str:
+def _shown(url: httpx.URL) -> str:
     port = url.port or (443 if url.scheme == "https" else 80)
     return f"[{url.host}]:{port}" if ":" in url.host else f"{url.host}:{port}"
 
 
-class _PunctualConnector(aiohttp.TCPConnector):
-    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        connection = await super().connect(*args, **kwargs)
-        write_by = _write_by.get()
-        if write_by is not None and asyncio.get_running_loop().time() > write_by:
-            connection.release()  # to the pool, where the next attempt finds it open
-            raise ConnectedTooLate("not connected in time")
-        return connection
+def _now() -> float:
+    return asyncio.get_running_loop().time()

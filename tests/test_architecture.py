@@ -45,6 +45,7 @@ LEVELS = [
         "terminal_text",
         "standard_output",
         "host",
+        "http_connection",
     },
 ]
 OUTSIDE = {"testing"}  # simulations: imported by nothing in the product
@@ -63,7 +64,7 @@ NEAR = {  # arrows inside the lowest levels and from a part to what only it lean
     ("config", "host"),
     ("schemas", "errors"),
 }
-HTTP_LIBRARIES = {"httpx", "httpx_aiohttp", "aiohttp"}
+HTTP_LIBRARIES = {"httpx", "httptools"}
 
 
 def rooms():
@@ -131,7 +132,7 @@ def test_only_commands_and_app_see_settings():
 
 def test_only_the_model_client_and_fetch_know_the_http_library():
     for room, path in rooms():
-        if room.startswith("llm_") or room in OUTSIDE or path.stem.startswith(("fetch", "robots")):
+        if room.startswith(("llm_", "http_")) or room in OUTSIDE or path.stem.startswith(("fetch", "robots")):
             continue
         assert not HTTP_LIBRARIES & {name.split(".")[0] for name in imports(path)}, path
 

@@ -13,7 +13,7 @@ def run(code):
 def test_a_worker_does_not_import_what_its_libraries_have_for_terminals():
     loaded = set(run(f"{WORKER}; print(*sys.modules)").split())
     assert {"httpx", "structlog"} <= loaded
-    assert not {"rich.console", "pygments", "markdown_it"} & loaded
+    assert not {"rich.console", "pygments", "markdown_it", "aiohttp"} & loaded
 
 
 def test_what_was_missing_for_a_moment_can_be_imported_later():

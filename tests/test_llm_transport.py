@@ -2,12 +2,16 @@
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 
 import httpx
 import pytest
 
 from scraper.llm_server import Away, ModelServer
 from scraper.llm_transport import ModelServerTransport
+
+TLS = Path(__file__).parent / "pipeline" / "tls"
 
 
 @pytest.fixture
@@ -25,13 +29,13 @@ async def trouble(url):
     return served.error
 
 
-def answering(reply):
+def answering(reply, *, tls=None):
     async def connected(reader, writer):
         await reader.read(100)
         writer.write(reply)
         writer.close()
 
-    return asyncio.start_server(connected, "127.0.0.1", 0)
+    return asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
 
 
 async def test_a_refused_port_is_named_with_what_should_run_there(nobody):
@@ -50,9 +54,9 @@ async def test_a_host_that_there_is_not_is_named():
         (
             "http",
             b"SSH-2.0 OpenSSH_9.2\r\n",
-            "what came from {} is no HTTP (ClientResponseError): does vLLM listen there?",
+            "what came from {} is no HTTP (Expected HTTP/, RTSP/ or ICE/): does vLLM listen there?",
         ),
-        ("http", b"", "the connection to {} was lost (ServerDisconnectedError)"),
+        ("http", b"", "the connection to {} was lost (closed)"),
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "{} does not speak https (TLS): is it an http:// address?"),
     ],
 )
@@ -60,3 +64,17 @@ async def test_what_is_no_server_of_this_kind_is_called_so(scheme, reply, said):
     async with await answering(reply) as server:
         where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await trouble(f"{scheme}://{where}/v1") == said.format(where)
+
+
+@pytest.mark.parametrize(
+    ("authority", "problem"),
+    [("", "unable to get local issuer certificate"), ("authority.pem", "IP address mismatch")],
+)
+async def test_a_certificate_is_checked_and_ones_own_authority_can_be_named(authority, problem, monkeypatch):
+    if authority:
+        monkeypatch.setenv("SSL_CERT_FILE", str(TLS / authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "shop.pem")
+    async with await answering(b"", tls=context) as server:
+        where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert problem in await trouble(f"https://{where}/v1")

@@ -115,7 +115,6 @@ class Fetcher:
                 resolve = SystemResolver()
                 stack.callback(resolve.close)
             self._wire = Wire(resolve=resolve, allow_private_addresses=self._allow_private, tls=self._tls)
-            stack.push_async_callback(self._wire.aclose)
             self._robots = robots.Robots(self._ask_for_robots, user_agent=self._user_agent, clock=clock)
             stack.push_async_callback(self._robots.close)
             self._exit = stack.pop_all()

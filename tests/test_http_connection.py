@@ -1,0 +1,241 @@
+"""One connection to the model server or a site, on the service's own event loop and on asyncio's."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from scraper import event_loop
+from scraper.http_connection import (
+    LONGEST_HEADER_BYTES,
+    MOST_HEADERS,
+    MOST_UNREAD_BYTES,
+    Connection,
+    ConnectionLost,
+    HeadTooLarge,
+    NotHttp,
+    request_head,
+)
+from scraper.llm_transport import ModelServerTransport
+
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run], ids=["asyncio", "uvloop"])
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=1\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: not a header\r\n\r\n"
+TO_THE_END = b"HTTP/1.1 200 OK\r\n\r\nhello"
+
+
+class Server:
+    """Gives every request the same bytes; counts connections."""
+
+    def __init__(self, reply, *, hangs_up=False):
+        self.reply = reply
+        self.hangs_up = hangs_up
+        self.connections = 0
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/"
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        await self.server.wait_closed()
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(self.reply)
+                if self.hangs_up:
+                    break
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+
+async def asked(server, times, *, read=True):
+    """What `times` requests one after the other were answered with."""
+    transport = ModelServerTransport(https=False)
+    async with httpx.AsyncClient(transport=transport) as http:
+        answers = []
+        for _ in range(times):
+            async with http.stream("GET", server.url) as response:
+                answers.append((dict(response.headers), await response.aread()) if read else None)
+            await asyncio.sleep(0)
+        return answers
+
+
+@LOOPS
+@pytest.mark.parametrize("reply", [WHOLE, CHUNKED])
+def test_a_connection_whose_response_was_read_to_its_end_is_used_again(run, reply):
+    async def check():
+        async with Server(reply) as server:
+            assert [body for _, body in await asked(server, 3)] == [b"hello"] * 3
+            assert server.connections == 1
+
+    run(check())
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("reply", "hangs_up"),
+    [
+        (WHOLE.replace(b"200 OK", b"200 OK\r\nConnection: close"), False),
+        (WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0"), False),
+        (TO_THE_END, True),
+        (WHOLE, True),
+    ],
+)
+def test_no_connection_is_used_again_that_has_ended_or_will(run, reply, hangs_up):
+    async def check():
+        async with Server(reply, hangs_up=hangs_up) as server:
+            transport = ModelServerTransport(https=False)
+            async with httpx.AsyncClient(transport=transport) as http:
+                for number in (1, 2):
+                    assert (await http.get(server.url)).content == b"hello"
+                    await asyncio.sleep(0.05)  # until the end of the connection has arrived
+                    assert server.connections == number
+
+    run(check())
+
+
+@LOOPS
+def test_a_connection_is_closed_where_its_response_was_not_read(run):
+    async def check():
+        async with Server(WHOLE) as server:
+            await asked(server, 2, read=False)
+            assert server.connections == 2
+
+    run(check())
+
+
+@LOOPS
+def test_what_comes_behind_a_chunked_body_is_no_header(run):
+    async def check():
+        async with Server(CHUNKED) as server:
+            (headers, _), *_ = await asked(server, 1)
+            assert "x-trailer" not in headers
+
+    run(check())
+
+
+class Wire(asyncio.Transport):
+    """Writes down what a connection does with its transport."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = b""
+        self.reading = True
+        self.aborted = False
+
+    def writelines(self, pieces):
+        self.written += b"".join(pieces)
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
+
+    def is_closing(self):
+        return self.aborted
+
+    def abort(self):
+        self.aborted = True
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def connection(wire):
+    connection = Connection()
+    connection.connection_made(wire)
+    connection.send(request_head("GET", b"/", []))
+    return connection
+
+
+async def everything(connection):
+    await connection.read_head()
+    return b"".join([piece async for piece in connection.pieces()])
+
+
+async def test_the_other_side_waits_while_nobody_reads(connection, wire):
+    body = b"x" * (MOST_UNREAD_BYTES + 1)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+    connection.data_received(body[:-1])
+    assert wire.reading
+    connection.data_received(body[-1:])
+    assert not wire.reading
+    assert await everything(connection) == body
+    assert wire.reading
+
+
+async def test_a_response_is_read_however_it_is_cut(connection):
+    for at in range(len(CHUNKED)):
+        connection.data_received(CHUNKED[at : at + 1])
+    assert await everything(connection) == b"hello"
+    assert connection.is_free
+
+
+async def test_an_early_answer_is_not_the_answer(connection):
+    connection.data_received(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + WHOLE)
+    await connection.read_head()
+    assert (connection.status, connection.headers) == (200, [(b"Content-Length", b"5")])
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Le", ConnectionLost),
+        (WHOLE[:-1], ConnectionLost),
+        (CHUNKED[:-2], ConnectionLost),
+        (WHOLE + b"and more", NotHttp),
+        (WHOLE + WHOLE, NotHttp),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", NotHttp),
+        (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", NotHttp),
+    ],
+)
+async def test_half_a_response_and_more_than_one_are_errors(connection, reply, error):
+    connection.data_received(reply)
+    connection.connection_lost(None)
+    with pytest.raises(error):
+        await everything(connection)
+    assert not connection.is_free
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"y" * LONGEST_HEADER_BYTES),
+        (b"HTTP/1.1 200 ", b"z" * LONGEST_HEADER_BYTES),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ", b"t" * LONGEST_HEADER_BYTES),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"e" * LONGEST_HEADER_BYTES),
+    ],
+)
+async def test_headers_without_end_are_not_read_anywhere_in_a_response(connection, wire, begin, more):
+    connection.data_received(begin)
+    fed = 0
+    while not wire.aborted:
+        connection.data_received(more)
+        fed += len(more)
+        assert fed <= (MOST_HEADERS + 1) * LONGEST_HEADER_BYTES
+    with pytest.raises(HeadTooLarge):
+        await everything(connection)
+
+
+@pytest.mark.parametrize("header", [(b"a", b"1\r\nb: 2"), (b"a\nb", b"1"), (b"a", b"1\r")])
+def test_no_header_can_smuggle_in_another(header):
+    with pytest.raises(ValueError, match="line end"):
+        request_head("GET", b"/", [header])
+
+
+def test_a_request_goes_out_as_it_is():
+    assert request_head("POST", b"/a%2Fb?c", [(b"Host", b"x"), (b"Content-Length", b"2")]) == (
+        b"POST /a%2Fb?c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+    )
