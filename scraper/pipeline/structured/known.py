@@ -14,6 +14,7 @@ from scraper.pipeline.structured.plan import Asked, plans_for
 from scraper.pipeline.structured.pointers import escaped, is_within, set_at
 from scraper.pipeline.structured.sayings import Saying, Source, agreed, agreed_list
 from scraper.pipeline.structured.subject import subjects
+from scraper.pipeline.structured.trail import trails
 from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
 from scraper.pipeline.structured.wanted import Wanted
 
@@ -42,7 +43,9 @@ def known_values(document: Document, schema: CompiledSchema) -> Known:
     page = Page(document, document.structured[0]["value"])
     for plan in plans_for(schema):
         about = _about(document.structured, plan.thing, page)
-        if found := _Taker(page).take(plan.asked, about):
+        on_trail = any(each.said.trail for each in plan.asked)
+        trail = trails(document.structured, page.names, url=page.url) if on_trail else {}
+        if found := _Taker(page, trail).take(plan.asked, about):
             return _fitting(found, schema)
     return Known()
 
@@ -60,8 +63,9 @@ def _about(structured: Sequence[Json], thing: Thing, page: Page) -> list[Source]
 class _Taker:
     """Collects what is certain about one thing and the things in it."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, trail: Mapping[str, Sequence[Source]]) -> None:
         self._page = page
+        self._trail = trail
 
     def take(self, asked: Sequence[Asked], about: Sequence[Source]) -> Known:
         found = Known()
@@ -69,8 +73,9 @@ class _Taker:
             if each.said.kind == "thing":
                 found |= self._thing(each, about)
             elif each.field.each is not None:
-                found |= self._list(each.field, each.field.each, each.said, about)
-            else:
+                told = self._trail[each.said.trail] if each.said.trail else about
+                found |= self._list(each.field, each.field.each, each.said, told)
+            elif not each.said.trail:  # nobody knows how a schema wants several names in one text
                 found |= self._value(each.field, each.said, about)
         return found
 

@@ -23,6 +23,15 @@ _IMAGES = says(
 )
 _DESCRIPTION = says("description", "prose", "description", "beschreibung, descripcion", own=False, unless=_PARTIAL)
 _LANGUAGE = says("language", "text", "inLanguage.alternateName inLanguage", "lang, content language", own=False)
+_STEP = "itemListElement.name"
+_BREADCRUMBS = says(
+    "breadcrumbs", "text", _STEP, "breadcrumb, bread crumbs, breadcrumb trail, breadcrumb list", own=False,
+    trail="breadcrumbs",
+)  # fmt: skip
+_CATEGORIES = says(
+    "categories", "text", _STEP, "category path, category tree, category hierarchy", own=False,
+    unless="tags?|all|every", trail="categories",
+)  # fmt: skip
 _RATING = says(
     "rating", "amount", "aggregateRating.ratingValue", "rating value, average rating, stars, review rating, score",
     unless="percent|percentage|out of 10|critics?",
@@ -80,7 +89,7 @@ _PRODUCT: Final = thing(
         says("price valid until", "date", "offers.priceValidUntil"),
         says("offers", "thing", "offers", "offer, pricing, price info", of="offer"),
         says("brand object", "thing", "brand", "brand", of="organization", own=False),
-        _DESCRIPTION, _URL, _IMAGE, _IMAGES, _RATING, _REVIEWS, _RATED,
+        _DESCRIPTION, _URL, _IMAGE, _IMAGES, _RATING, _REVIEWS, _RATED, _BREADCRUMBS, _CATEGORIES,
     ),
 )  # fmt: skip
 
@@ -142,7 +151,7 @@ _ARTICLE: Final = thing(
         says("publisher object", "thing", "publisher", "publisher", of="organization", own=False),
         says("word count", "count", "wordCount", "words"),
         says("description", "prose", "description", "abstract, teaser, excerpt", own=False, unless=_PARTIAL),
-        _LANGUAGE, _URL, _IMAGE, _IMAGES,
+        _LANGUAGE, _URL, _IMAGE, _IMAGES, _BREADCRUMBS, _CATEGORIES,
     ),
 )  # fmt: skip
 
@@ -151,7 +160,7 @@ _RECIPE: Final = thing(
     "Recipe",
     "recipe dish rezept",
     (
-        _NAME, _URL, _IMAGE, _IMAGES, _DESCRIPTION, _RATING, _REVIEWS, _RATED, _LANGUAGE,
+        _NAME, _URL, _IMAGE, _IMAGES, _DESCRIPTION, _RATING, _REVIEWS, _RATED, _LANGUAGE, _BREADCRUMBS,
         says("author", "text", _AUTHOR, "author name, chef, cook, by"),
         says("ingredients", "text", "recipeIngredient ingredients", "ingredient list, ingredient, recipe ingredient, zutaten"),
         says("instructions", "text", "recipeInstructions.text recipeInstructions.itemListElement.text recipeInstructions",

@@ -34,6 +34,7 @@ class Property:
     unless: re.Pattern[str] | None = None
     own: bool = True  # says what kind of thing a schema is about; names and descriptions do not
     of: str = ""  # the kind of thing that a thing is
+    trail: str = ""  # said by the way to the page, not by its subject: what of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def says(
     unless: str = "",
     own: bool = True,
     of: str = "",
+    trail: str = "",
 ) -> Property:
     return Property(
         name,
@@ -74,6 +76,7 @@ def says(
         re.compile(rf"\b(?:{unless})\b", re.IGNORECASE) if unless else None,
         own,
         of,
+        trail,
     )
 
 
