@@ -25,7 +25,7 @@ async def host_picture(settings: Settings) -> Picture:
     from scraper.throttle import operations
 
     endpoint, run_dir = settings.vllm_base_url, settings.run_dir
-    picture = Picture.of({pid: told for pid, told in (await ask_all(endpoint, run_dir)).items() if _is_ours(told)})
+    picture = Picture.of([told for told in await ask_all(endpoint, run_dir) if _is_ours(told)])
     status = await known_or_none(lambda: operations.show(endpoint, run_dir))
     picture.throttle_says(status, at=time.time())
     return picture
@@ -34,7 +34,7 @@ async def host_picture(settings: Settings) -> Picture:
 def _is_ours(told: Mapping[str, Any]) -> bool:
     """Whether a supervisor of this version told it; another version's is left out."""
     try:
-        Picture.of({0: told})
+        Picture.of([told])
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
     return True

@@ -13,7 +13,7 @@ Pure: times are arguments, in seconds since 1970. Memory stays the same however 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event, LlmRequest, QueueDepth
@@ -218,14 +218,14 @@ class Picture:
         }
 
     @classmethod
-    def of(cls, told: Mapping[int, Mapping[str, Any]]) -> Self:
-        """One picture of what several supervisors told (by pid). Raises ValueError, TypeError or KeyError."""
+    def of(cls, told: Sequence[Mapping[str, Any]]) -> Self:
+        """One picture of what several supervisors told. Raises ValueError, TypeError or KeyError."""
         picture = cls()
         events: list[Said] = []
         changes: set[tuple[float, str]] = set()
-        for pid, plain in told.items():
+        for number, plain in enumerate(told):
             picture._elsewhere += int(plain["workers"])
-            picture._workers[pid] = Tally.of(plain["total"])
+            picture._workers[number] = Tally.of(plain["total"])
             picture.history.merge(History(Step.of(step) for step in plain["history"]))
             changes |= {(float(at), str(state)) for at, state in plain["circuit_log"]}
             events += [Said(float(at), str(level), str(name), str(text)) for at, level, name, text in plain["events"]]
@@ -325,4 +325,5 @@ def _told(status: Mapping[str, Any], *, wrong_at_first: str) -> Throttle:
         blocked_by=status["blocked_by"],
         set_by_command=status["set_by_command"],
         host_pid=status.get("host_pid", 0),
+        host_pids=status.get("host_pids", ""),
     )

@@ -1,8 +1,9 @@
 """How processes of this host learn what a supervisor knows: a Unix socket in RUN_DIR that gives its picture away.
 
-    main-<endpoint>-<pid>.sock      whoever connects gets one JSON document, and the connection ends
+    main-<endpoint>-<random>.sock   whoever connects gets one JSON document, and the connection ends
 
-The folder is its user's alone, so nobody else can ask or answer.
+The folder is its user's alone, so nobody else can ask or answer. Containers may share it, and in each of them the
+supervisor may be process 1, so no pid is in the name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -38,9 +40,8 @@ async def telling(
                 await writer.wait_closed()
         writer.transport.abort()
 
-    path = _socket(endpoint, run_dir, os.getpid())
+    path = _socket(endpoint, run_dir, secrets.token_hex(4))
     try:
-        path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(answer, path=os.fspath(path))
         path.chmod(0o600)
         await asyncio.to_thread(_tidy_up, path)
@@ -71,13 +72,12 @@ def _tidy_up(own: Path) -> None:
                 pass  # busy, or gone by now
 
 
-async def ask_all(endpoint: str, run_dir: Path) -> dict[int, Mapping[str, Any]]:
-    """What every supervisor of this endpoint and RUN_DIR tells now, by its pid."""
-    pattern = _socket(endpoint, run_dir, 0).name.replace("-0.sock", "-*.sock")
-    folder = _socket(endpoint, run_dir, 0).parent
-    paths = await asyncio.to_thread(lambda: sorted(folder.glob(pattern)))
+async def ask_all(endpoint: str, run_dir: Path) -> list[Mapping[str, Any]]:
+    """What every supervisor of this endpoint and RUN_DIR tells now."""
+    every = _socket(endpoint, run_dir, "*")
+    paths = await asyncio.to_thread(lambda: sorted(every.parent.glob(every.name)))
     answers = await asyncio.gather(*(_ask(path) for path in paths))
-    return {_pid(path): answer for path, answer in zip(paths, answers, strict=True) if answer is not None}
+    return [answer for answer in answers if answer is not None]
 
 
 async def _ask(path: Path) -> Mapping[str, Any] | None:
@@ -96,12 +96,7 @@ async def _ask(path: Path) -> Mapping[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _socket(endpoint: str, run_dir: Path, pid: int) -> Path:
+def _socket(endpoint: str, run_dir: Path, which: str) -> Path:
     throttle = MeetingPlace.of(endpoint, run_dir).socket
     endpoint_name = throttle.stem.rpartition("-")[2][:8]
-    return throttle.with_name(f"main-{endpoint_name}-{pid}.sock")
-
-
-def _pid(path: Path) -> int:
-    pid = path.stem.rpartition("-")[2]
-    return int(pid) if pid.isdecimal() else 0
+    return throttle.with_name(f"main-{endpoint_name}-{which}.sock")

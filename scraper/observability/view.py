@@ -31,6 +31,7 @@ class Throttle:
     blocked_by: str | None = None
     set_by_command: Mapping[str, float] = field(default_factory=dict)
     host_pid: int = 0
+    host_pids: str = ""  # the pid namespace that `host_pid` is from
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,7 +248,8 @@ class _Office:
             raise BadLine("nobody was introduced")
         elif isinstance(message, Command) and not token:
             self._shared.obey(message, now)
-            self._reports.append((wire, Report(self._shared.status(now) | {"host_pid": os.getpid()})))
+            host = {"host_pid": os.getpid(), "host_pids": self._pids}
+            self._reports.append((wire, Report(self._shared.status(now) | host)))
         elif isinstance(message, Bye):
             self._leaving.add(wire)
             self._shared.dismiss(token, now)

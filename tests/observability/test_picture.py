@@ -142,7 +142,7 @@ def test_a_setting_that_was_wrong_at_first_contact_limits_though_the_throttle_ha
     own = Picture()
     own.worker_says(0, tally(WRONG), at=NOW)
     own.worker_says(1, tally(), at=NOW)
-    for picture in (own, Picture.of({1: json.loads(json.dumps(own.plain()))})):
+    for picture in (own, Picture.of([json.loads(json.dumps(own.plain()))])):
         picture.throttle_says(SharedAdmission().status(0), at=NOW)
         assert picture.view(NOW).limited_by == "VLLM_API_KEY: the server refuses the key"
     own.worker_says(0, tally(WRONG, request()), at=NOW)
@@ -220,8 +220,8 @@ def test_a_picture_of_several_supervisors_is_their_sum():
     a.worker_says(1, tally(), at=NOW)
     b.worker_says(0, tally(request(), settled("park", "robots")), at=NOW + 1)
     heard(CircuitOpened(1, 5, 60.0), picture=b, at=NOW + 1)
-    told = json.loads(json.dumps({"1": a.plain(), "2": b.plain()}))
-    both = Picture.of({int(pid): plain for pid, plain in told.items()})
+    told = json.loads(json.dumps([a.plain(), b.plain()]))
+    both = Picture.of(told)
     view = both.view(NOW + 1)
     assert (view.done, view.parked, view.counts["attempts"], view.workers) == (1, 1, 2, 3)
     assert [step.starts for step in both.history.steps] == [2]

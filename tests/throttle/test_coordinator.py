@@ -20,6 +20,7 @@ from scraper.events import (
     ThrottleHosted,
     ThrottleLimitsDiffer,
 )
+from scraper.host import pid_namespace
 from scraper.throttle import operations
 from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.circuit_breaker import CircuitBreaker
@@ -285,6 +286,7 @@ async def test_an_operator_sees_sets_and_resets(share, tmp_path):
         await settle()
         seen = await operations.show("http://127.0.0.1:8000", tmp_path)
         assert (seen["max_concurrent"], seen["requests_per_minute"], seen["host_pid"]) == (2, 20, os.getpid())
+        assert seen["host_pids"] == pid_namespace()
         assert [process["pid"] for process in seen["processes"]] == [os.getpid()]
         seen = await operations.set_limits(URL, tmp_path, max_concurrent=1, requests_per_minute=60)
         assert (seen["max_concurrent"], seen["requests_per_minute"]) == (1, 60)

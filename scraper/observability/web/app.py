@@ -29,6 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scraper.errors import ScraperError
+from scraper.host import pid_namespace
 from scraper.observability import series
 from scraper.observability.health import missing
 from scraper.observability.picture import Picture
@@ -98,7 +99,7 @@ class StatusApp:
         text = metrics.exposition(
             picture.total(),
             view,
-            hosting=view.throttle.host_pid == os.getpid(),
+            hosting=(view.throttle.host_pid, view.throttle.host_pids) == (os.getpid(), pid_namespace()),
             oldest_s=await self._source.oldest_seconds(),
         )
         return Response(text, media_type=metrics.CONTENT_TYPE)

@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from scraper.errors import Unavailable
+from scraper.host import pid_namespace
 from scraper.observability.web import serving as web_serving
 from scraper.observability.web.app import StatusApp
 from scraper.observability.web.serving import CannotListen, listen, serving, serving_if_possible
+from scraper.throttle.shared_admission import SharedAdmission
 from tests.observability.facts import STARTED, request, settled
 from tests.observability.test_picture import Picture, tally
 
@@ -83,6 +85,16 @@ async def test_metrics_are_prometheus_text(client, source):
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert "# HELP scraper_llm_attempts_total" in answer.text
     assert "scraper_llm_attempts_total 1.0" in answer.text
+
+
+async def test_the_process_that_hosts_the_throttle_says_so_and_no_namesake_in_another_container(client, source):
+    async def claims(pids):
+        host = {"host_pid": os.getpid(), "host_pids": pids}
+        source.now.throttle_says(SharedAdmission().status(0) | host, at=0.0)
+        return "scraper_coordinator 1.0" in (await client.get("/metrics")).text
+
+    assert await claims(pid_namespace())
+    assert not await claims("pid:[4026531836] of another container")
 
 
 async def test_the_throttle_is_shown_or_said_to_be_nowhere(client, source):
