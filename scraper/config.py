@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     consumer_timeout: Seconds = Field(1800.0, gt=0, description="seconds, consumer_timeout of the RabbitMQ server")
     broker_heartbeat: Seconds = Field(15.0, ge=1, le=600, description="seconds between AMQP heartbeats")
     max_attempts: int = Field(5, ge=1, le=1000, description="attempts of a task before it is parked")
-    max_calls_per_task: int = Field(12, ge=1, le=1000, description="model calls one task may cost")
+    max_calls_per_task: int = Field(12, ge=1, le=1000, description="model calls one delivery of a task may cost")
     repair_rounds: int = Field(1, ge=0, le=10, description="times a wrong answer is fed back with its errors")
     task_max_bytes: ByteSize = Field(ByteSize(8 * MIB), gt=0, description="bytes of a queue message")
 

@@ -52,9 +52,11 @@ def pid_namespace() -> str:
 
 
 def default_run_dir() -> Path:
-    """Where all processes of this user and host meet that share something; the same however they were started."""
-    user_dir = Path(f"/run/user/{os.getuid()}")
-    return user_dir / "scraper" if user_dir.is_dir() else Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700
+    """Where all processes of this user and host meet that share something; the same however they were started.
+
+    Not /run/user/UID: that one is there only while its user is logged in.
+    """
+    return Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700, and refused where it is another user's
 
 
 def boot_id() -> str:

@@ -194,6 +194,13 @@ def test_the_meeting_place_does_not_depend_on_how_a_process_was_started(monkeypa
     assert default_run_dir() == before
 
 
+def test_the_meeting_place_is_the_same_with_and_without_a_login_session(monkeypatch):
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)  # as if /run/user/UID were there
+    logged_in = default_run_dir()
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    assert default_run_dir() == logged_in
+
+
 def _example_lines():
     for line in (ROOT / ".env.example").read_text().splitlines():
         name, equals, value = line.removeprefix("# ").partition("=")

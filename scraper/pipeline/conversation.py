@@ -3,7 +3,7 @@
     answer = ask → (no end to it: ask on other terms) → validate → (repair: ask → validate)
     list   = answer, or where that is too long: split → answer each part → merge → validate
 
-Whatever is asked, the calls of a task together never exceed `max_calls`.
+Whatever is asked, the calls of one delivery together never exceed `max_calls`.
 """
 
 from __future__ import annotations
