@@ -36,12 +36,21 @@ _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 class Page:
     """What of a page can bear its data out. What its head says cannot: that is data itself."""
 
-    def __init__(self, document: Document, about: Mapping[str, Json]) -> None:
-        head, gap, body = document.text.partition("\n\n")
-        self.text = body if gap and ": " in head else document.text
-        self.names: PageNames = names_of(dict(about))
-        self.url: str = about["url"]
+    def __init__(self, text: str, names: PageNames, url: str) -> None:
+        self.text = text
+        self.names = names
+        self.url = url
         self._look_ups = 0
+
+    @classmethod
+    def of(cls, document: Document, about: Mapping[str, Json]) -> Page:
+        head, gap, body = document.text.partition("\n\n")
+        text = body if gap and ": " in head else document.text
+        return cls(text, names_of(dict(about)), about["url"])
+
+    def part(self, begin: int, end: int) -> Page:
+        """One of several things that the page shows: what is said of it must stand there."""
+        return Page(self.text[begin:end], self.names, self.url)
 
     @cached_property
     def _index(self) -> PageIndex:

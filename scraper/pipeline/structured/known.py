@@ -9,16 +9,17 @@ from typing import Final
 from scraper.models import Document, Json
 from scraper.pipeline.schema import CompiledSchema
 from scraper.pipeline.structured.borne_out import Page, borne_out
+from scraper.pipeline.structured.listed import entries_of, stretches
 from scraper.pipeline.structured.paths import at, with_plain_offers
 from scraper.pipeline.structured.plan import Asked, plans_for
 from scraper.pipeline.structured.pointers import escaped, is_within, set_at
 from scraper.pipeline.structured.sayings import Saying, Source, agreed, agreed_list
 from scraper.pipeline.structured.subject import subjects
+from scraper.pipeline.structured.things import LISTING
 from scraper.pipeline.structured.trail import trails
-from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
+from scraper.pipeline.structured.vocabulary import DESCRIBING, SOURCES, Property, Thing
 from scraper.pipeline.structured.wanted import Wanted
 
-DESCRIBING: Final = frozenset({"json_ld", "microdata", "rdfa"})
 MAX_ENTRIES: Final = 200  # of an array of objects
 
 
@@ -40,12 +41,14 @@ def known_values(document: Document, schema: CompiledSchema) -> Known:
     """What `document` answers of `schema` by its own data. What is not certain is left out. Never raises."""
     if not document.structured:
         return Known()
-    page = Page(document, document.structured[0]["value"])
+    page = Page.of(document, document.structured[0]["value"])
     for plan in plans_for(schema):
         about = _about(document.structured, plan.thing, page)
         on_trail = any(each.said.trail for each in plan.asked)
         trail = trails(document.structured, page.names, url=page.url) if on_trail else {}
-        if found := _Taker(page, trail).take(plan.asked, about):
+        taker = _Taker(page, trail)
+        is_list = plan.thing is LISTING
+        if found := taker.listed(plan.asked, document.structured) if is_list else taker.take(plan.asked, about):
             return _fitting(found, schema)
     return Known()
 
@@ -54,7 +57,7 @@ def _about(structured: Sequence[Json], thing: Thing, page: Page) -> list[Source]
     """The page's subject as each source describes it; head and state speak of it, too, where no other source does."""
     found = [
         Source(name, each.path, with_plain_offers(each.value))
-        for name in SOURCES[:3]
+        for name in DESCRIBING
         for each in subjects((one for one in structured if one["source"] == name), thing, page.names)
     ]
     return found + [Source(**each) for each in structured if each["source"] in {"meta", "embedded_state"}]
@@ -73,7 +76,7 @@ class _Taker:
             if each.said.kind == "thing":
                 found |= self._thing(each, about)
             elif each.field.each is not None:
-                told = self._trail[each.said.trail] if each.said.trail else about
+                told = self._trail.get(each.said.trail, ()) if each.said.trail else about
                 found |= self._list(each.field, each.field.each, each.said, told)
             elif not each.said.trail:  # nobody knows how a schema wants several names in one text
                 found |= self._value(each.field, each.said, about)
@@ -107,25 +110,39 @@ class _Taker:
         if not things or len({len(some) for some in things.values()}) > 1:
             return Known()
         if asked.field.each is not None:
-            return self._entries(asked, asked.field.each, next(things[name] for name in SOURCES if name in things))
+            told = next(things[name] for name in SOURCES if name in things)
+            return _entries(asked, asked.field.each, [(self, each) for each in told])
         return self.take(asked.inside, [some[0] for some in things.values() if len(some) == 1])
 
-    def _entries(self, asked: Asked, entry: Wanted, sources: Sequence[Source]) -> Known:
-        """An array of objects is taken whole or not at all: each of them with every property."""
-        if not asked.whole or len(sources) > MAX_ENTRIES:
+    def listed(self, asked: Sequence[Asked], structured: Sequence[Json]) -> Known:
+        """The entries of the list that the page is, each borne out by what stands at its place on the page."""
+        one, *others = asked
+        if others or one.field.each is None or not one.whole:
             return Known()
-        entries = []
-        origin: Mapping[str, Json] = {}
-        for source in sources:
-            found = self.take(asked.inside, [source])
-            if len(found.values) < len(entry.fields):
-                return Known()
-            one: dict[str, Json] = {}
-            for path, value in found.values.items():
-                set_at(one, path.removeprefix(entry.path), value)
-            entries.append(one)
-            origin = origin or next(iter(found.fields.values()))
-        return Known({asked.field.path: entries}, {asked.field.path: origin})
+        entries, complete = entries_of(structured, self._page.names)
+        places = stretches(entries, self._page.text, complete=complete) if entries else None
+        if places is None:
+            return Known()
+        takers = [_Taker(self._page.part(begin, end), {}) for begin, end in places]
+        return _entries(one, one.field.each, list(zip(takers, entries, strict=True)))
+
+
+def _entries(asked: Asked, entry: Wanted, things: Sequence[tuple[_Taker, Source]]) -> Known:
+    """An array of objects is taken whole or not at all: each of them with every property."""
+    if not asked.whole or len(things) > MAX_ENTRIES:
+        return Known()
+    entries = []
+    origin: Mapping[str, Json] = {}
+    for taker, source in things:
+        found = taker.take(asked.inside, [source])
+        if len(found.values) < len(entry.fields):
+            return Known()
+        one: dict[str, Json] = {}
+        for path, value in found.values.items():
+            set_at(one, path.removeprefix(entry.path), value)
+        entries.append(one)
+        origin = origin or next(iter(found.fields.values()))
+    return Known({asked.field.path: entries}, {asked.field.path: origin})
 
 
 def _things_at(source: Source, said: Property) -> list[Source]:

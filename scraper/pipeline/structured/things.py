@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scraper.pipeline.structured.vocabulary import says, thing
+from scraper.pipeline.structured.vocabulary import properties_of, says, thing
 
 _PARTIAL = r"first|last|paragraphs?|sentences?|summar\w+|short|brief|own words|bullet\w*|html|markdown"
 _NAME = says(
@@ -276,7 +276,32 @@ _ADDRESS: Final = thing(
     ),
 )
 
-SUBJECTS: Final = (_PRODUCT, _ARTICLE, _RECIPE, _EVENT, _JOB, _ORGANIZATION)
+_ENTRY: Final = thing(
+    "entry",
+    "ListItem",
+    "entry item result product article offer listing post",
+    (
+        says("name", "text", "name headline title", "title, headline", own=False, unless="without|short|first|last"),
+        says("url", "address", "url @id", "link, web address, href", own=False),
+        says("summary", "prose", "description", "teaser, snippet, excerpt, description, abstract", own=False,
+           unless="own words|html|markdown"),
+        *properties_of(_PRODUCT), *properties_of(_ARTICLE),
+    ),
+)  # fmt: skip
+
+LISTING: Final = thing(
+    "listing",
+    "ItemList",
+    "listing listings list results search category catalogue catalog index overview collection",
+    (
+        says("entries", "thing", "itemListElement",
+           "items, results, hits, list, listings, elements, products, articles, posts, news, events, jobs, vacancies, "
+           "recipes, search results, product list, item list", of="entry"),
+    ),
+)  # fmt: skip
+
+ONE_THING: Final = (_PRODUCT, _ARTICLE, _RECIPE, _EVENT, _JOB)
+SUBJECTS: Final = (*ONE_THING, _ORGANIZATION, LISTING)
 """What a page can be about."""
 
-THINGS: Final = {each.name: each for each in (*SUBJECTS, _OFFER, _RATING_THING, _ADDRESS)}
+THINGS: Final = {each.name: each for each in (*SUBJECTS, _OFFER, _RATING_THING, _ADDRESS, _ENTRY)}

@@ -7,7 +7,7 @@ field's description that make it mean something else, so that it is left to the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -19,6 +19,9 @@ not be shown · state: one of schema.org's enumerations · words: a list, or one
 
 SOURCES: Final = ("json_ld", "microdata", "rdfa", "meta", "embedded_state")
 """The surest first: this one's wording is taken where several say the same."""
+
+DESCRIBING: Final = SOURCES[:3]
+"""Those that describe things, and not just the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,11 @@ def says(
         of,
         trail,
     )
+
+
+def properties_of(thing: Thing) -> Iterator[Property]:
+    """Each once, in their order."""
+    yield from dict.fromkeys(one for named in thing.properties.values() for one in named)
 
 
 def thing(name: str, types: str, words: str, properties: Iterable[Property]) -> Thing:
