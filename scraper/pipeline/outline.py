@@ -17,8 +17,14 @@ HEAD: Final = 8  # a fact of the page's head
 PLAIN: Final = "0"
 
 
-def mark(parts: int) -> str:
-    return chr(ord(PLAIN) + parts)
+def marks(lines: bytes | bytearray) -> str:
+    """The outline of `lines`, each of which is the sum of what holds of it."""
+    return lines.translate(_MARKS).decode("ascii")
+
+
+def with_part(lines: bytes | bytearray, part: int) -> bytes | bytearray:
+    """`lines`, all of them with `part` in their sums."""
+    return lines.translate(_WITH[part])
 
 
 def parts_of(document: Document) -> list[int]:
@@ -26,3 +32,7 @@ def parts_of(document: Document) -> list[int]:
     lines = document.text.count("\n") + 1
     zero = ord(PLAIN)
     return [ord(each) - zero for each in document.outline[:lines]] + [0] * (lines - len(document.outline))
+
+
+_MARKS: Final = bytes((ord(PLAIN) + parts) % 256 for parts in range(256))
+_WITH: Final = {part: bytes(parts | part for parts in range(256)) for part in (FRAME, LINKS, MAIN, HEAD)}

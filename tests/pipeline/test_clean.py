@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scraper.pipeline.clean import MAX_LINK_CHARS, clean, clean_text
+from scraper.pipeline.clean import clean, clean_text
 from scraper.pipeline.nesting import MAX_DEPTH, flatten, too_deep
 from scraper.pipeline.style_sheets import hiding_rules
 from scraper.pipeline.visibility import hidden_by
+from scraper.pipeline.writer import MAX_LINK_CHARS
 
 
 def text_of(html, **options):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scraper.models import Document
 from scraper.pipeline.clean import clean
 from scraper.pipeline.ladder import HEADING_LINES, LEFT_OUT, Ladder
-from scraper.pipeline.outline import FRAME, LINKS, MAIN, mark
+from scraper.pipeline.outline import FRAME, LINKS, MAIN, marks
 
 PRODUCT = {
     "type": "object",
@@ -127,7 +127,7 @@ LINES = st.lists(
 
 @given(LINES, st.lists(st.sampled_from([0, FRAME, LINKS, MAIN, FRAME | MAIN]), min_size=60), st.integers(300, 2000))
 def test_no_rung_makes_anything_up_and_each_accounts_for_what_it_drops(lines, parts, keep):
-    document = Document("\n".join(lines), outline="".join(map(mark, parts[: len(lines)])))
+    document = Document("\n".join(lines), outline=marks(bytes(parts[: len(lines)])))
     steps = Ladder(document, PRODUCT)
     for rung in (steps.without_frame(), steps.main(), steps.passages(keep)):
         shown = [line for line in rung.text.split("\n") if line != LEFT_OUT]
