@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 MAX_SELECTORS: Final = 64  # 30 µs each on a page of ordinary size
@@ -22,10 +21,10 @@ def hiding_rules(css: str, *, hidden_by: Callable[[str], str | None]) -> dict[st
     """The selectors of what is hidden, by the way it is hidden in; `hidden_by` says it of a rule's declarations."""
     css = " ".join((_COMMENT.sub("", css) if "/*" in css else css).split())
     hidden: dict[str, str] = {}
-    for rule in _telling_rules(css):
-        if not rule.holds_always or len(hidden) >= 4 * MAX_SELECTORS or not (kind := hidden_by(rule.declarations)):
+    for selectors, declarations in _telling_rules(css):
+        if len(hidden) >= 4 * MAX_SELECTORS or not (kind := hidden_by(declarations)):
             continue
-        for each in rule.selectors.split(","):
+        for each in selectors.split(","):
             if _SIMPLE.fullmatch(selector := each.strip()):
                 hidden.setdefault(selector, kind)
     by_kind: dict[str, list[str]] = {}
@@ -37,41 +36,33 @@ def hiding_rules(css: str, *, hidden_by: Callable[[str], str | None]) -> dict[st
     return by_kind
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    selectors: str
-    declarations: str
-    holds_always: bool  # in no block of its own, such as @media print
-
-
-def _telling_rules(css: str) -> Iterator[_Rule]:
-    """The rules that might hide something, in their order. Broken style sheets never raise.
+def _telling_rules(css: str) -> Iterator[tuple[str, str]]:
+    """Selectors and declarations of the rules that might hide something, in their order, without those in a block such
+    as `@media print`. Broken style sheets never raise.
 
     What tells is looked for as plain text, which takes a tenth of the time of reading every rule.
     """
-    ends = sorted({css.find("}", at) for hint in _HINTS for at in _all(css, hint)} - {-1})
+    ends = {end for hint in _HINTS for end in _ends(css, hint)} | {css.find("}", at.end()) for at in _FAR.finditer(css)}
     open_blocks, counted = 0, 0
-    for end in ends:
+    for end in sorted(ends - {-1}):
         declarations_begin = css.rfind("{", 0, end)
-        begin = max(css.rfind(mark, 0, max(0, declarations_begin)) for mark in "{};") + 1
+        before = max(declarations_begin, 0)
+        begin = max(css.rfind("{", 0, before), css.rfind("}", 0, before), css.rfind(";", 0, before)) + 1
         if declarations_begin < begin:
             continue
         open_blocks += css.count("{", counted, begin) - css.count("}", counted, begin)
         counted = begin
         selectors = css[begin:declarations_begin]
-        yield _Rule(
-            selectors,
-            css[declarations_begin + 1 : end][:MAX_DECLARATIONS_CHARS],
-            open_blocks <= 0 and "@" not in selectors,
-        )
+        if open_blocks <= 0 and "@" not in selectors:
+            yield selectors, css[declarations_begin + 1 : end][:MAX_DECLARATIONS_CHARS]
 
 
-def _all(css: str, hint: str) -> Iterator[int]:
+def _ends(css: str, hint: str) -> Iterator[int]:
+    """Where the rules that hold `hint` end."""
     at = css.find(hint)
-    while at >= 0:
-        yield at
-        at = css.find("}", at)  # once a rule is enough
-        at = css.find(hint, at) if at >= 0 else -1
+    while at >= 0 and (end := css.find("}", at)) >= 0:
+        yield end
+        at = css.find(hint, end)
 
 
 def _is_shown(css: str, name: str, showing: re.Pattern[str], hidden_by: Callable[[str], str | None]) -> bool:
@@ -90,9 +81,10 @@ def _is_shown(css: str, name: str, showing: re.Pattern[str], hidden_by: Callable
 
 
 _HINTS: Final = (
-    *("none", "hidden", "opacity", "font-size:0", "font-size: 0", "clip", "scale(0", "translate", ":-", ": -"),
-    *("NONE", "HIDDEN", "transparent", "background", "\\"),
+    *("none", "hidden", "opacity", "font-size:0", "font-size: 0", "clip", "scale(0", "{color", ";color", " color"),
+    *("NONE", "HIDDEN", "\\", "(-"),
 )
+_FAR: Final = re.compile(r":\s?-\d{3}")
 _SHOWING: Final = {
     "hidden": re.compile(r"display\s*:\s*(?!none)[a-z]|visibility\s*:\s*visible", re.IGNORECASE),
     "transparent": re.compile(r"(?<![\w-])opacity\s*:\s*(?:1|0?\.[1-9])", re.IGNORECASE),
