@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,9 @@ UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SKIPPED_AT_ONCE = 1 << 16
 NO_SCHEMA = "no schema: name one with --schema, or give the task its own"
+NULL_SCHEMA = "schema: null; leave it out to get the one of --schema"
+_LIST_IN_ONE_COLUMN = re.compile(rb"(?:\xef\xbb\xbf)?https?://[^\s,;\"]+\s*", re.IGNORECASE)
+_LONGEST_ADDRESS = 8192
 
 Decode: TypeAlias = Callable[[bytes], Task]
 """The task that a body asks for; raises Permanent with a reason fit for the person who wrote the line."""
@@ -88,14 +92,25 @@ def check_sources(sources: Sequence[str]) -> None:
             raise Misconfigured(f"{source}: no such file or folder")
         if not os.access(path, os.R_OK):
             raise Misconfigured(f"{source}: may not be read by this user")
-        if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir():
+        if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir() and not _begins_with_an_address(path):
             raise Misconfigured(
-                f"{source}: tables are not read; give a list with one URL a line, or a .jsonl file with one task a line"
+                f"{source}: tables are not read; give a list with one URL a line and nothing else, or a .jsonl file "
+                "with one task a line"
             )
-        if path.is_dir() and not any(True for _ in _pages_below(path)):
+        unread: list[OSError] = []
+        if path.is_dir() and not any(True for _ in _pages_below(path, unread=unread.append)) and not unread:
             raise Misconfigured(f"{source}: no page in this folder (files ending in {', '.join(PAGE_SUFFIXES)})")
     if sources.count(STDIN) > 1:
         raise Misconfigured("- (standard input) is named twice; it can be read once")
+
+
+def _begins_with_an_address(path: Path) -> bool:
+    """Whether what is called a table is a list of URLs: its first line says."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and _LIST_IN_ONE_COLUMN.fullmatch(file.readline(_LONGEST_ADDRESS)) is not None
+    except OSError:
+        return False
 
 
 def total_bytes(sources: Iterable[str]) -> int | None:
@@ -152,12 +167,18 @@ class TaskReader:
                 with _apart(self._stdin or sys.stdin.buffer) as stdin:
                     yield from self._lines(stdin, "stdin")
             elif path.is_dir():
-                for file in _pages_below(path):
-                    yield self._page(file, name=file.relative_to(path).as_posix())
+                yield from self._folder(path)
             elif path.suffix.lower() in PAGE_SUFFIXES:
                 yield self._page(path, name=path.name)
             else:
                 yield from self._file(path)
+
+    def _folder(self, folder: Path) -> Iterator[Entry]:
+        unread: list[OSError] = []
+        for file in _pages_below(folder, unread=unread.append):
+            yield self._page(file, name=file.relative_to(folder).as_posix())
+        for error in unread:
+            yield Entry(Refused(str(error.filename or folder), None, _said(error)), 0)
 
     def _file(self, path: Path) -> Iterator[Entry]:
         try:
@@ -169,13 +190,19 @@ class TaskReader:
             yield from self._lines(file, str(path))
 
     def _lines(self, file: BinaryIO, source: str) -> Iterator[Entry]:
-        for number, (line, size) in enumerate(_bounded_lines(file, self._max_task_bytes), 1):
-            try:
-                yield Entry(self._line(line, first=number == 1), size)
-            except ValueError as error:
-                yield Entry(Refused(source, number, str(error)), size)
-            except Permanent as error:
-                yield Entry(Refused(source, number, str(error)), size)
+        number = 0
+        try:
+            for line, size in _bounded_lines(file, self._max_task_bytes):
+                number += 1
+                yield self._entry(line, size, source=source, number=number)
+        except OSError as error:  # of the reading; what comes behind this place stays unread
+            yield Entry(Refused(source, number + 1, _said(error)), 0)
+
+    def _entry(self, line: bytes | None, size: int, *, source: str, number: int) -> Entry:
+        try:
+            return Entry(self._line(line, first=number == 1), size)
+        except (ValueError, Permanent) as error:
+            return Entry(Refused(source, number, str(error)), size)
 
     def _line(self, line: bytes | None, *, first: bool) -> Message | None:
         if line is None:
@@ -229,7 +256,7 @@ class TaskReader:
             case dict(schema):
                 self._check_schema(schema)
             case None if "schema" not in missing:
-                raise ValueError(NO_SCHEMA)
+                raise ValueError(NULL_SCHEMA if "schema" in self._missing else NO_SCHEMA)
         return _completed(line, missing=missing)
 
     def _inlined(self, name: str) -> bytes:
@@ -285,9 +312,9 @@ def _bounded_lines(file: BinaryIO, limit: int) -> Iterator[tuple[bytes | None, i
         yield None, size
 
 
-def _pages_below(folder: Path) -> Iterator[Path]:
-    """Pages in `folder` and below, by name; links to folders are not followed."""
-    for where, folders, names in os.walk(folder):
+def _pages_below(folder: Path, *, unread: Callable[[OSError], object] = lambda _: None) -> Iterator[Path]:
+    """Pages in `folder` and below, by name; links to folders are not followed. `unread`: gets what cannot be read."""
+    for where, folders, names in os.walk(folder, onerror=unread):
         folders.sort()
         for name in sorted(names):
             if name.lower().endswith(PAGE_SUFFIXES):
@@ -295,4 +322,4 @@ def _pages_below(folder: Path) -> Iterator[Path]:
 
 
 def _said(error: OSError) -> str:
-    return f"cannot be read ({error.strerror})"
+    return f"cannot be read ({error.strerror or error})"

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tracemalloc
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -152,6 +153,28 @@ def test_a_bad_line_is_named_and_the_rest_is_read(tmp_path, line, why):
         assert str(read[1]) == f"{tmp_path / 'input'} line 3: {why}"
 
 
+def test_a_task_that_says_null_is_told_how_to_get_the_schema_that_was_named(tmp_path):
+    (refused,) = of_bytes(tmp_path, b'{"text": "a", "schema": null}')
+    assert refused.why == "schema: null; leave it out to get the one of --schema"
+
+
+class Failing(io.BytesIO):
+    """A disk, a network share or a terminal that goes away in the middle."""
+
+    def readline(self, size=-1, /):
+        return super().readline(size) or self.fail()
+
+    def fail(self):
+        raise OSError(5, "Input/output error")
+
+
+def test_reading_that_fails_in_the_middle_is_told_with_the_line_it_came_to():
+    first, second, refused = contents(["-"], stdin=Failing(b"https://a.example/1\nhttps://a.example/2\n"))
+    assert isinstance(first, Message)
+    assert isinstance(second, Message)
+    assert str(refused) == "stdin line 3: cannot be read (Input/output error)"
+
+
 @pytest.mark.parametrize("line", [b"https://a.example/", b'{"text": "a"}'])
 def test_a_task_without_any_schema_is_told_where_to_name_one(tmp_path, line):
     (refused,) = of_bytes(tmp_path, line, defaults=Defaults())
@@ -272,6 +295,41 @@ def test_a_link_that_leads_nowhere_is_refused_by_its_name_and_the_pages_beside_i
     refused, page = contents([tmp_path])
     assert str(refused) == f"{tmp_path / 'a.html'}: cannot be read (No such file or directory)"
     assert isinstance(page, Message)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused_by_its_name_and_the_others_are_read(tmp_path, monkeypatch):
+    for name in ("a", "secret", "z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.html").write_text("<p>Kettle</p>")
+
+    def scandir(path, *, look=os.scandir):
+        if os.fspath(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    read = contents([tmp_path])
+    assert [type(each) for each in read] == [Message, Message, Refused]
+    assert str(read[-1]) == f"{tmp_path / 'secret'}: cannot be read (Permission denied)"
+    check_sources([str(tmp_path / "secret")])  # it is not said to be empty: reading it says what is wrong
+
+
+def test_a_table_of_nothing_but_addresses_is_a_list(tmp_path):
+    (tmp_path / "urls.csv").write_bytes(b"\xef\xbb\xbfhttps://a.example/1\r\nhttps://a.example/2\r\n")
+    check_sources([str(tmp_path / "urls.csv")])
+    assert [body["url"] for body in bodies(contents([tmp_path / "urls.csv"]))] == [
+        "https://a.example/1",
+        "https://a.example/2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "first", ["url", "https://a.example/1,Kettle", "https://a.example/1;5", '"https://a.example/"']
+)
+def test_any_other_table_is_refused_with_what_is_read_instead(tmp_path, first):
+    (tmp_path / "shop.csv").write_text(f"{first}\nhttps://a.example/2\n")
+    with pytest.raises(Misconfigured, match=r"shop\.csv: tables are not read; .* one URL a line and nothing else"):
+        check_sources([str(tmp_path / "shop.csv")])
 
 
 def test_standard_input_that_is_closed_is_said_before_anything_is_read(monkeypatch):

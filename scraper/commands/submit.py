@@ -86,7 +86,10 @@ def command(
     from scraper.task_files import total_bytes
 
     if expires_at is not None and expires_at.tzinfo is None:
-        expires_at = expires_at.astimezone()  # a time without a zone is the user's own
+        try:
+            expires_at = expires_at.astimezone()  # a time without a zone is the user's own
+        except (ValueError, OverflowError, OSError) as error:
+            raise click.BadParameter("beyond the years that can be reckoned with", param_hint="--expires-at") from error
     refusals = Refusals(lambda line: click.echo(line, err=True))
     with submit_bar(total_bytes(sources)) as progress, refusals:
         counts = run(

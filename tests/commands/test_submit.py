@@ -43,5 +43,22 @@ def test_a_table_is_refused_with_what_is_read_instead(tmp_path):
     said = submitted(tmp_path, "id,url\n1,https://a.com/1\n", "--schema", "product", name="shop.CSV")
     assert said.exit_code == 1
     assert said.output == (
-        "Error: shop.CSV: tables are not read; give a list with one URL a line, or a .jsonl file with one task a line\n"
+        "Error: shop.CSV: tables are not read; give a list with one URL a line and nothing else, or a .jsonl file with "
+        "one task a line\n"
     )
+
+
+def test_a_time_that_no_clock_reckons_with_is_wrong_usage(tmp_path):
+    said = submitted(tmp_path, "https://a.com/1\n", "--schema", "product", "--expires-at", "0001-01-01T00:00:00")
+    assert said.exit_code == 2
+    assert "--expires-at: beyond the years" in said.output
+
+
+def test_a_file_that_cannot_be_read_is_refused_and_the_others_are_queued(tmp_path):
+    (tmp_path / "more.txt").write_text("https://a.com/1\n")
+    said = CliRunner().invoke(main, ["submit", "--schema", "product", "/proc/self/mem", "more.txt"])
+    assert said.exit_code == 1
+    assert said.output.splitlines() == [
+        "/proc/self/mem line 1: cannot be read (Input/output error)",
+        "1 queued, 0 skipped (done or waiting already), 1 refused",
+    ]
