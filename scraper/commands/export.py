@@ -12,6 +12,7 @@ import click
 from scraper.commands import read_settings
 from scraper.config import Settings
 from scraper.event_loop import run
+from scraper.observability.view import number_of
 
 if TYPE_CHECKING:
     from scraper.export import Format
@@ -38,7 +39,7 @@ def command(*, format_: Format | None, output: Path | None, statuses: tuple[str,
     chosen = format_ or format_of(output)
     count = run(export_results(read_settings(), output, format=chosen, statuses=statuses or ("done", "parked")))
     if output is not None:
-        click.echo(f"{count} results in {output}", err=True)
+        click.echo(f"{number_of('result', count)} in {output}", err=True)
 
 
 def format_of(output: Path | None) -> Format:

@@ -5,6 +5,7 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -201,10 +202,20 @@ def test_a_change_that_cannot_be_made_is_refused_before_anything_is_queued(shelf
 
 def test_drop_asks_first(shelf):
     asked = said("drop", "--reason", "page_gone", code=1, stdin="n\n")
-    assert "Forget 1 parked tasks" in asked.output
+    assert "Forget 1 parked task for good?" in asked.output
     assert "1 forgotten" in said("drop", "--reason", "page_gone", stdin="y\n").output
     assert "2 forgotten" in said("drop", "--all", "--yes").output
     assert json.loads(said("list", "--json").stdout)["counts"] == {}
+
+
+def test_drop_forgets_no_more_than_it_asked_about_however_long_the_answer_took(shelf, monkeypatch):
+    def confirm(question, **_):
+        assert "Forget 1 parked task" in question
+        put((parked("meanwhile", ParkReason.PAGE_GONE, finished_at=datetime.now(UTC)), Remains(body("meanwhile"))))
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    assert "1 forgotten" in said("drop", "--reason", "page_gone").output
+    assert "meanwhile" in {task["task_id"] for task in json.loads(said("list", "--json").stdout)["tasks"]}
 
 
 def test_drop_without_anybody_to_ask_changes_nothing(shelf):
@@ -253,7 +264,7 @@ def test_export_gives_each_task_with_all_it_left(shelf, tmp_path):
     assert "page" not in lines[0]
     assert (lines[2]["task"], base64.b64decode(lines[2]["body_base64"])) == (None, b"\xff{")
     told = said("export", "--pages", "--reason", "schema_invalid", "-o", "out.jsonl")
-    assert "1 parked tasks in out.jsonl" in told.stderr
+    assert "1 parked task in out.jsonl" in told.stderr
     assert json.loads((tmp_path / "out.jsonl").read_text())["page"] == PAGE
 
 

@@ -25,7 +25,7 @@ def results(tmp_path, monkeypatch):
 
 def exported(tmp_path, name, *options):
     said = CliRunner().invoke(main, ["export", "-o", name, *options])
-    assert said.exit_code == 0, said.output
+    assert (said.exit_code, said.stderr) == (0, f"1 result in {name}\n"), said.output
     return (tmp_path / name).read_bytes()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ from scraper.commands import read_settings
 from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
 from scraper.config import Settings
 from scraper.event_loop import run
+from scraper.observability.view import number_of
 from scraper.ports import Selection
 
 
@@ -30,7 +33,7 @@ def command(*, yes: bool, **chosen: Any) -> None:
     settings = read_settings()
     selected, count = run(count_parked(settings, selection(**chosen)))
     if count and not yes:
-        click.confirm(f"Forget {count} parked tasks for good?", abort=True, err=True)
+        click.confirm(f"Forget {number_of('parked task', count)} for good?", abort=True, err=True)
     dropped = run(drop_parked(settings, selected)) if count else 0
     missing = max(0, len(selected.task_ids) - dropped)
     click.echo(f"{dropped} forgotten{how_many_missing(missing)}", err=True)
@@ -38,9 +41,11 @@ def command(*, yes: bool, **chosen: Any) -> None:
 
 
 async def count_parked(settings: Settings, selected: Selection) -> tuple[Selection, int]:
-    """What is meant, and how many that are."""
+    """What is meant of all that is parked by now, and how many that are: workers park more while a question stands."""
     from scraper.app import open_workbench
 
+    now = datetime.now(UTC)
+    selected = replace(selected, before=min(selected.before or now, now))
     async with open_workbench(settings) as workbench:
         named = await named_in_full(selected, workbench, unknown=lambda why: click.echo(why, err=True))
         return named, sum((await workbench.counts(named)).values())

@@ -16,6 +16,7 @@ from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.json_text import read_strict
 from scraper.models import Failure, Json, Remains, Result
+from scraper.observability.view import number_of
 from scraper.ports import Selection
 
 
@@ -35,7 +36,7 @@ def command(*, output: Path | None, pages: bool, **chosen: Any) -> None:
     """
     count = run(export_parked(read_settings(), selection(**chosen), output, pages=pages))
     if output is not None:
-        click.echo(f"{count} parked tasks in {output}", err=True)
+        click.echo(f"{number_of('parked task', count)} in {output}", err=True)
 
 
 async def export_parked(settings: Settings, selected: Selection, out: Path | None, *, pages: bool) -> int:
