@@ -54,6 +54,7 @@ STEPS: tuple[tuple[type, str], ...] = (
     (SqliteWorkbench, "handed_on"),
 )
 LOOK_SECONDS, LOOKS = 0.05, 3
+WRITTEN_SECONDS = 0.02
 WAITS = (0.05, 0.1)
 REPLAYED = Selection(reasons=(ParkReason.SCHEMA_INVALID,))
 
@@ -78,10 +79,10 @@ class Place:
 
 def live(place: Place, *, die_at: int, ends: Mapping[str, str]) -> None:
     """Until every row of `ends` has its end and nothing is queued; or until the step `die_at` (0: never)."""
-    step = _Steps(die_at).taken
+    steps = _Steps(die_at)
     for owner, name in STEPS:
-        setattr(owner, name, _counted(getattr(owner, name), step))
-    asyncio.run(_live(place, step=step, ends=ends))
+        setattr(owner, name, steps.counted(getattr(owner, name)))
+    asyncio.run(_live(place, step=steps.taken, ends=ends))
 
 
 class _Steps:
@@ -93,25 +94,31 @@ class _Steps:
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Two steps: as it begins, since what led here may be half of a settlement, and as it has ended."""
+        if inspect.iscoroutinefunction(method):
 
-def _counted(method: Callable[..., Any], step: Callable[[], None]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(method):
+            @wraps(method)
+            async def later(*arguments: Any, **named: Any) -> Any:
+                await self._taken_and_written()
+                result = await method(*arguments, **named)
+                await self._taken_and_written()
+                return result
+
+            return later
 
         @wraps(method)
-        async def later(*arguments: Any, **named: Any) -> Any:
-            result = await method(*arguments, **named)
-            step()
+        def at_once(*arguments: Any, **named: Any) -> Any:
+            if result := method(*arguments, **named):  # not where there was nothing to take
+                self.taken()
             return result
 
-        return later
+        return at_once
 
-    @wraps(method)
-    def at_once(*arguments: Any, **named: Any) -> Any:
-        if result := method(*arguments, **named):  # not where there was nothing to take
-            step()
-        return result
-
-    return at_once
+    async def _taken_and_written(self) -> None:
+        if self._left == 1:
+            await asyncio.sleep(WRITTEN_SECONDS)  # what was said to the broker is on its way before the end
+        self.taken()
 
 
 async def _live(place: Place, *, step: Callable[[], None], ends: Mapping[str, str]) -> None:
