@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Final
 
 from scraper.models import Schema
-from scraper.pipeline.schema import subschemas
+from scraper.pipeline.schema_parts import subschemas
 
 MAX_WORDS: Final = 120  # of a schema and its instructions; more say nothing in particular
 LOOKED_AT_CHARS: Final = 2000  # of a line

@@ -9,19 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import jsonschema_rs
 
-from scraper.errors import Permanent
-from scraper.models import Json, ParkReason, Schema
-from scraper.pipeline.schema_depth import MAX_DEPTH, deepest, resolve
+from scraper.models import Json, Schema
+from scraper.pipeline.schema_depth import MAX_DEPTH, deepest
+from scraper.pipeline.schema_parts import (
+    MANY,
+    NAMED,
+    ONE,
+    REFERENCES,
+    bad_schema,
+    check_references,
+    subschemas,
+    written_out,
+)
 
 MAX_CHARS: Final = 64 * 1024  # about 16,000 tokens: already more than most prompts
-MAX_WRITTEN_OUT: Final = 10_000  # subschemas with all references followed; a validator's errors grow with it
 MAX_PATTERNS: Final = 32
 MAX_PATTERN_CHARS: Final = 512
 MAX_PATTERN_BYTES: Final = 1 << 20  # compiled; `[^\s]{1,200}` takes more than a quarter of it
@@ -31,27 +39,10 @@ KEPT: Final = 64  # compiled schemas; a run has a handful, a hostile queue must 
 _LOOSENED: Final = frozenset({"uniqueItems", "contains", "minContains", "maxContains"})
 """Keywords that vLLM's grammar answers with 400; the validator still checks them."""
 
-_ONE: Final = (
-    "items",
-    "additionalItems",
-    "additionalProperties",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "contains",
-    "propertyNames",
-    "not",
-    "if",
-    "then",
-    "else",
-    "contentSchema",
-)
-_MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
-_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _DESCRIBING: Final = frozenset({"properties", "items", "prefixItems", "$ref", "allOf", "anyOf", "oneOf"})
 _TOGETHER: Final = frozenset(
     {
-        *_REFERENCES,
+        *REFERENCES,
         *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "const", "enum"),
         *("dependentRequired", "dependentSchemas", "dependencies", "minProperties", "maxProperties"),
         *("patternProperties", "propertyNames", "unevaluatedProperties"),
@@ -89,9 +80,9 @@ def compile_schema(schema: Schema) -> CompiledSchema:
         text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text.encode()
     except RecursionError as error:
-        raise _bad("#", f"is nested deeper than {MAX_DEPTH} levels") from error
+        raise bad_schema("#", f"is nested deeper than {MAX_DEPTH} levels") from error
     except (ValueError, TypeError) as error:  # NaN, infinity, a lone surrogate, a number too long to write
-        raise _bad("#", "is not JSON: NaN, infinity, a lone surrogate or an endless number") from error
+        raise bad_schema("#", "is not JSON: NaN, infinity, a lone surrogate or an endless number") from error
     return _compile(text)
 
 
@@ -104,7 +95,7 @@ def narrowed(schema: CompiledSchema, names: Collection[str]) -> CompiledSchema |
     properties = whole.get("properties")
     if not isinstance(properties, dict) or not set(names) <= properties.keys() or together(whole):
         return None
-    references = (part[key] for _, part in subschemas(whole) for key in _REFERENCES if key in part)
+    references = (part[key] for _, part in subschemas(whole) for key in REFERENCES if key in part)
     if not all(reference.startswith(("#/$defs/", "#/definitions/")) for reference in references):
         return None
     part = {
@@ -121,26 +112,10 @@ def together(schema: Schema) -> bool:
     return not _TOGETHER.isdisjoint(schema)
 
 
-def subschemas(schema: Json, path: str = "#") -> Iterator[tuple[str, dict[str, Json]]]:
-    """Every object in `schema` that is a schema itself, with its path; not what merely looks like one, as in `enum`."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
-    for key, value in schema.items():
-        if key in _NAMED and isinstance(value, dict):
-            for name, child in value.items():
-                yield from subschemas(child, f"{path}/{key}/{name[:40]}")
-        elif key in _MANY and isinstance(value, list):
-            for index, child in enumerate(value):
-                yield from subschemas(child, f"{path}/{key}/{index}")
-        elif key in _ONE:
-            yield from subschemas(value, f"{path}/{key}")
-
-
 def wants_links(schema: Schema) -> bool:
     """Whether an answer needs addresses of links or images: a uri format, or a property whose name says so."""
     for _, part in subschemas(schema):
-        if part.get("format") in _LINK_FORMATS:
+        if isinstance(kind := part.get("format"), str) and kind in _LINK_FORMATS:
             return True
         names = part.get("properties")
         if isinstance(names, dict) and any(_LINK_NAME.search(_CAMEL.sub("_", name)) for name in names):
@@ -151,17 +126,15 @@ def wants_links(schema: Schema) -> bool:
 @lru_cache(KEPT)
 def _compile(text: str) -> CompiledSchema:
     if len(text) > MAX_CHARS:
-        raise _bad("#", f"has {len(text)} characters; {MAX_CHARS} are allowed")
+        raise bad_schema("#", f"has {len(text)} characters; {MAX_CHARS} are allowed")
     schema = json.loads(text)  # a copy that nobody else can change
     _check_depth(schema)
     _check_root(schema)
     parts = list(subschemas(schema))
-    _check_references(parts)
+    check_references(parts, schema)
     _check_patterns(parts)
     _check_least(parts)
-    written_out, recursive = _written_out(schema)
-    if written_out > MAX_WRITTEN_OUT:
-        raise _bad("#", f"is too large with its references written out; {MAX_WRITTEN_OUT} subschemas are allowed")
+    _, recursive = written_out(schema)
     return CompiledSchema(
         schema,
         text,
@@ -184,7 +157,7 @@ def _check_depth(schema: Json) -> None:
         ]
         if not level:
             return
-    raise _bad("#", f"is nested deeper than {MAX_DEPTH} levels")
+    raise bad_schema("#", f"is nested deeper than {MAX_DEPTH} levels")
 
 
 def _check_root(schema: dict[str, Json]) -> None:
@@ -193,15 +166,7 @@ def _check_root(schema: dict[str, Json]) -> None:
     if not ({"object", "array"} & {each for each in kinds if isinstance(each, str)}) and (
         kind is not None or not _DESCRIBING & schema.keys()
     ):
-        raise _bad("#", "must describe an object or an array, such as {'type': 'object', 'properties': {…}}")
-
-
-def _check_references(parts: list[tuple[str, dict[str, Json]]]) -> None:
-    for path, part in parts:
-        for key in _REFERENCES:
-            target = part.get(key)
-            if key in part and not (isinstance(target, str) and (target == "#" or target.startswith("#/"))):
-                raise _bad(f"{path}/{key}", "only references that begin with #/ are followed; nothing is fetched")
+        raise bad_schema("#", "must describe an object or an array, such as {'type': 'object', 'properties': {…}}")
 
 
 def _check_patterns(parts: list[tuple[str, dict[str, Json]]]) -> None:
@@ -210,10 +175,10 @@ def _check_patterns(parts: list[tuple[str, dict[str, Json]]]) -> None:
         named = part.get("patternProperties")
         patterns += [(f"{path}/patternProperties", name) for name in named] if isinstance(named, dict) else []
     if len(patterns) > MAX_PATTERNS:
-        raise _bad("#", f"has {len(patterns)} patterns; {MAX_PATTERNS} are allowed")
+        raise bad_schema("#", f"has {len(patterns)} patterns; {MAX_PATTERNS} are allowed")
     for path, pattern in patterns:
         if isinstance(pattern, str) and len(pattern) > MAX_PATTERN_CHARS:
-            raise _bad(path, f"has {len(pattern)} characters; {MAX_PATTERN_CHARS} are allowed")
+            raise bad_schema(path, f"has {len(pattern)} characters; {MAX_PATTERN_CHARS} are allowed")
 
 
 def _check_least(parts: list[tuple[str, dict[str, Json]]]) -> None:
@@ -222,34 +187,7 @@ def _check_least(parts: list[tuple[str, dict[str, Json]]]) -> None:
         for key in ("minLength", "minItems", "minProperties"):
             least = part.get(key)
             if isinstance(least, int | float) and least > MAX_LEAST:
-                raise _bad(f"{path}/{key}", f"is {least:g}; {MAX_LEAST} are allowed")
-
-
-def _written_out(schema: dict[str, Json]) -> tuple[int, bool]:
-    """How many subschemas there are with every reference followed once per use, and whether any leads into itself."""
-    sizes: dict[str, int] = {}
-    recursive = False
-
-    def size(part: dict[str, Json], inside: frozenset[str]) -> int:
-        nonlocal recursive
-        total = 0
-        for _, each in subschemas(part):
-            total += 1
-            for key in _REFERENCES:
-                target = each.get(key)
-                if not isinstance(target, str):
-                    continue
-                if target in inside:
-                    recursive = True
-                    continue
-                if target not in sizes:
-                    found = resolve(schema, target)
-                    sizes[target] = size(found, inside | {target}) if isinstance(found, dict) else 1
-                total += sizes[target]
-        return total
-
-    outside = {key: value for key, value in schema.items() if key not in {"$defs", "definitions"}}
-    return size(outside, frozenset({"#"})), recursive
+                raise bad_schema(f"{path}/{key}", f"is {least:g}; {MAX_LEAST} are allowed")
 
 
 def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:
@@ -266,9 +204,9 @@ def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:
         what = error.message[:200]
         if error.kind.name == "format" and "pattern" in path.lower():
             what = "is no regular expression without look-around and back-references, or a too large one"
-        raise _bad(path, what) from error
+        raise bad_schema(path, what) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise _bad("#", str(error)[:200]) from error
+        raise bad_schema("#", str(error)[:200]) from error
 
 
 def _response_format(schema: dict[str, Json]) -> Mapping[str, Json]:
@@ -285,16 +223,12 @@ def _for_grammar(schema: Json) -> Json:
     for key, value in schema.items():
         if key in _LOOSENED:
             continue
-        if key in _NAMED and isinstance(value, dict):
+        if key in NAMED and isinstance(value, dict):
             shown[key] = {name: _for_grammar(child) for name, child in value.items()}
-        elif key in _MANY and isinstance(value, list):
+        elif key in MANY and isinstance(value, list):
             shown[key] = [_for_grammar(child) for child in value]
-        elif key in _ONE:
+        elif key in ONE:
             shown[key] = _for_grammar(value)
         else:
             shown[key] = value
     return shown
-
-
-def _bad(path: str, what: str) -> Permanent:
-    return Permanent(ParkReason.BAD_SCHEMA, f"schema {path}: {what}")

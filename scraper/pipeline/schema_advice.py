@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from scraper.models import Json
-from scraper.pipeline.schema import CompiledSchema, subschemas
+from scraper.pipeline.schema import CompiledSchema
+from scraper.pipeline.schema_parts import subschemas
 from scraper.pipeline.structured.plan import Asked, plans_for
 
 Verdict: TypeAlias = Literal["refused", "loose", "hint", "data"]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 
@@ -17,6 +18,7 @@ from scraper.pipeline.schema import (
 )
 from scraper.schemas import named_schema, schema_names
 from scraper.testing.vllm_grammar import check_schema
+from tests.pipeline.test_schema_depth import calls_of, grid
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
 
@@ -133,6 +135,81 @@ def test_long_schemas_are_refused():
 def test_a_schema_that_explodes_when_written_out_is_refused():
     steps = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
     assert "written out" in refusal({"$ref": "#/$defs/d0", "$defs": steps | {"d30": OBJECT}})
+
+
+def doubling(steps, prefix):
+    """Written out 2 ** `steps` subschemas, and as much work for a validator, in references that begin with `prefix`."""
+    return {f"d{n}": {"allOf": [{"$ref": f"{prefix}/d{n + 1}"}] * 2} for n in range(steps)} | {f"d{steps}": OBJECT}
+
+
+@pytest.mark.parametrize("prefix", ["#/$defs", "#/%24defs", "#/%24%64efs"])
+def test_no_spelling_of_a_reference_hides_what_it_leads_to(prefix):
+    assert "written out" in refusal({"$ref": f"{prefix}/d0", "$defs": doubling(30, prefix)})
+
+
+def test_a_reference_leads_into_lists_as_the_validator_reads_them():
+    schema = compile_schema({"allOf": [OBJECT, {"properties": {"b": {"$ref": "#/allOf/0"}}}], "type": "object"})
+    assert not schema.validator.is_valid({"b": 3})
+    for name in ("²", "+0", "7", "-1"):
+        assert "leads to no schema" in refusal(object_with(a={"$ref": f"#/allOf/{name}"}) | {"allOf": [OBJECT]})
+
+
+@pytest.mark.parametrize(
+    ("root", "identifier", "defs"),
+    [
+        ({}, "$id", "$defs"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "$id", "definitions"),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "id", "definitions"),
+    ],
+)
+def test_an_identifier_that_would_change_where_references_lead_is_refused(root, identifier, defs):
+    prefix = f"#/{defs}"
+    inner = {identifier: "http://e.example/inner", "allOf": [{"$ref": f"{prefix}/d0"}], defs: doubling(30, prefix)}
+    outer = {name: {} for name in inner[defs]} | {"inner": inner}
+    message = refusal({**root, "type": "object", "allOf": [{"$ref": f"{prefix}/inner"}], defs: outer})
+    assert message.startswith(f"schema {prefix}/inner/{identifier}: would change where references lead")
+
+
+def test_an_identifier_that_changes_nothing_is_left_alone():
+    compile_schema(object_with(a={"$id": "http://e.example/a", "type": "string"}))
+    compile_schema(object_with(a={"$ref": "#/$defs/x"}) | {"$defs": {"x": {"id": "x", "type": "string"}}})
+
+
+def test_references_behind_unknown_keywords_are_checked_too():
+    hidden = {"kept": {"a": {"$ref": "#somewhere"}}, "$defs": {"x": {"$anchor": "somewhere"}}}
+    assert "only references that begin with #/" in refusal(object_with(a={"$ref": "#/kept/a"}) | hidden)
+
+
+def test_a_chain_of_references_may_be_longer_than_the_stack():
+    steps = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(1500)} | {"d1500": OBJECT}
+    schema = compile_schema({"$ref": "#/$defs/d0", "$defs": steps})
+    assert not schema.recursive
+    assert not schema.validator.is_valid({"a": 3})
+
+
+@pytest.mark.parametrize("size", [2, 4, 6, 8, 16])
+def test_a_maze_of_references_is_judged_at_once(size):
+    schema = grid(size)
+
+    def judged():
+        with contextlib.suppress(Permanent):
+            compile_schema(schema)
+
+    calls_of(judged, at_most=20 * len(json.dumps(schema)))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"prefixItems": 3},
+        {"prefixItems": [{"type": 3}]},
+        {"prefixItems": [{"format": {}}]},
+        {"contentSchema": {"type": [[]]}},
+    ],
+)
+def test_what_makes_no_sense_to_a_later_draft_is_no_mistake_of_an_earlier_one(part):
+    root = {"$schema": "http://json-schema.org/draft-06/schema#"}
+    assert compile_schema({**root, **object_with(a={"type": "array", **part})}).depth == MAX_DEPTH
 
 
 def test_a_schema_that_refers_to_itself_is_accepted_and_known():

@@ -12,7 +12,7 @@ from typing import Final
 
 from scraper.models import Json, Schema
 from scraper.pipeline.grounding.fields import Field, field
-from scraper.pipeline.schema_depth import resolve
+from scraper.pipeline.schema_parts import resolve
 
 MAX_PARTS: Final = 64  # subschemas that speak of one place; more only in schemas made to be expensive
 MAX_SHAPES: Final = 1000  # remembered of one schema

@@ -9,7 +9,7 @@ from typing import Final
 
 from scraper.models import Json, Schema
 from scraper.pipeline.schema import CompiledSchema
-from scraper.pipeline.schema_depth import resolve
+from scraper.pipeline.schema_parts import resolve
 from scraper.pipeline.structured.pointers import escaped
 
 MAX_DEPTH: Final = 6
