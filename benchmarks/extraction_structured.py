@@ -27,15 +27,13 @@ from typing import Any
 from rich.table import Table
 from selectolax.lexbor import LexborHTMLParser
 
+from benchmarks.saved import saved, taken
 from scraper.models import Document
 from scraper.pipeline.clean import clean
-from scraper.pipeline.prompt import prompt_for
 from scraper.pipeline.schema import CompiledSchema, compile_schema
 from scraper.pipeline.structured.known import known_values
-from scraper.pipeline.structured.merge import missing, settled
 from scraper.pipeline.structured.plan import sources_for
 from scraper.schemas import named_schema
-from scraper.testing.vllm_tokens import tokenize
 
 ASKED = ("price", "sku", "availability")
 AIMS = {"price": (0.95, 0.567), "sku": (0.90, 0.407), "availability": (0.95, 0.479)}
@@ -47,25 +45,6 @@ BENCHMARK = {
     "type": "object",
     "properties": {"price": _NUMBER, "sku": _TEXT, "availability": {"enum": ["InStock", "OutOfStock"]}},
 }
-
-
-def _of(title: str, *names: str) -> dict[str, Any]:
-    """Some properties of a ready-made schema."""
-    schema = named_schema(title)
-    return {**schema, "properties": {name: schema["properties"][name] for name in names}, "required": list(names)}
-
-
-SCHEMAS: tuple[tuple[str, str, Callable[[], Mapping[str, Any]]], ...] = (
-    ("name, price", "products", lambda: _of("product", "name", "price")),
-    (
-        "name, price, currency, availability",
-        "products",
-        lambda: _of("product", "name", "price", "currency", "availability"),
-    ),
-    ("ready-made product (12 properties)", "products", lambda: named_schema("product")),
-    ("headline, authors, published", "articles", lambda: _of("article", "headline", "authors", "published")),
-    ("ready-made article (8 properties)", "articles", lambda: named_schema("article")),
-)
 
 
 @dataclass(frozen=True)
@@ -136,6 +115,7 @@ def tables(folder: Path) -> Iterator[Table]:
     found = {name: pages(folder / name) for name in ("products", "articles")}
     yield from right_without_a_model(found["products"])
     yield saved(found)
+    yield from taken(found)
     yield cost(found)
 
 
@@ -217,32 +197,6 @@ def _extruct_reader() -> Callable[[RealPage], Mapping[str, Any]]:
         return {name: value for name, value in found.items() if isinstance(value, str | int | float) and value != ""}
 
     return read
-
-
-# What it saves
-
-
-def saved(found: Mapping[str, Sequence[RealPage]]) -> Table:
-    shown = Table(title="saved against sending everything to the model", title_justify="left")
-    columns = ("schema", "pages", "calls saved", "prompt tokens saved", "properties not asked for")
-    for column in columns:
-        shown.add_column(column, justify="left" if column == "schema" else "right")
-    for label, kind, schema in SCHEMAS:
-        compiled = compile_schema(schema())
-        calls = tokens = tokens_saved = taken = 0
-        for page in found[kind]:
-            document = page.document(compiled)
-            left = missing(settled(known_values(document, compiled), compiled), compiled)
-            cost = sum(len(tokenize(each["content"])) for each in prompt_for(compiled).messages(document.text))
-            taken += len(compiled.schema["properties"]) - len(left)
-            tokens += cost
-            if not left:
-                calls += 1
-                tokens_saved += cost
-        count = len(found[kind])
-        shares = (calls / count, tokens_saved / tokens, taken / (count * len(compiled.schema["properties"])))
-        shown.add_row(label, str(count), *(f"{share:.1%}" for share in shares))
-    return shown
 
 
 # What it costs

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from benchmarks.extraction import sections
-from benchmarks.extraction_structured import RealPage, Score, by_scraper, pages, same, saved
+from benchmarks.extraction_structured import RealPage, Score, by_scraper, pages, same
+from benchmarks.saved import saved, taken
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFER = {"@type": "Offer", "price": "12.50", "availability": "https://schema.org/InStock"}
@@ -61,6 +62,15 @@ def test_a_page_that_answers_everything_saves_its_call(folder):
     console.print(saved({kind: pages(folder / kind) for kind in ("products", "articles")}))
     row = next(line for line in console.export_text().splitlines() if "name, price " in line)
     assert "50.0%" in row
+
+
+def test_the_properties_of_ready_made_schemas_that_data_answers_are_counted(folder):
+    console = Console(width=160, record=True, file=StringIO())
+    for table in taken({kind: pages(folder / kind) for kind in ("products", "articles")}):
+        console.print(table)
+    rows = [line.split() for line in console.export_text().splitlines()]
+    assert any("price" in row and "50%" in row for row in rows)
+    assert any("summary" in row and "0%" in row for row in rows), "a model's own words stand in no data"
 
 
 def test_it_names_its_questions_and_what_it_needs():
