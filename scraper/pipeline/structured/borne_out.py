@@ -24,7 +24,7 @@ from scraper.pipeline.structured.in_stock import contradicted
 from scraper.pipeline.structured.names import PageNames
 from scraper.pipeline.structured.read import names_of
 from scraper.pipeline.structured.sayings import Saying
-from scraper.pipeline.structured.shown import amount_in, currency_in, day_in, words_in
+from scraper.pipeline.structured.shown import amount_in, currency_in, day_in, paragraph_in, words_in
 from scraper.pipeline.structured.vocabulary import Kind, Property
 from scraper.pipeline.structured.wanted import Wanted
 
@@ -82,7 +82,7 @@ def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str 
     if kind in {"amount", "count", "duration"}:
         ways = [each for each in (shown_as, saying.worth.or_as) if each]
         return next((found for each in ways if (found := _number_borne_out(each, said, field, page))), None)
-    if (found := _at_hand(shown_as, kind, page)) is not None:
+    if (found := _at_hand(shown_as, kind, page)) is not None or kind == "paragraph":
         return found
     if len(saying.sources) > 1 and kind not in {"text", "prose"}:
         return ""
@@ -97,6 +97,8 @@ def borne_out(saying: Saying, said: Property, field: Wanted, page: Page) -> str 
 
 def _at_hand(text: str, kind: Kind, page: Page) -> str | None:
     """The evidence where it is found without an index."""
+    if kind == "paragraph":
+        return paragraph_in(page.text, text)
     if kind == "date":
         return day_in(page.text, date.fromisoformat(text))
     if kind == "currency" and currency_in(page.lower, text):

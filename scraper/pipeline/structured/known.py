@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from scraper.models import Document, Json
+from scraper.pipeline.grounding.text import MAX_EVIDENCE_CHARS
 from scraper.pipeline.schema import CompiledSchema
 from scraper.pipeline.structured.borne_out import Page, borne_out
 from scraper.pipeline.structured.listed import entries_of, stretches
@@ -89,6 +90,8 @@ class _Taker:
         saying = agreed(field, said, about, is_shown=lambda each: evidence(each) is not None)
         if saying is None or (seen := evidence(saying)) is None:
             return Known()
+        if said.kind == "paragraph":
+            return _known(field.path, seen, [(saying, seen[:MAX_EVIDENCE_CHARS])])
         return _known(field.path, saying.value, [(saying, seen)])
 
     def _list(self, field: Wanted, each: Wanted, said: Property, about: Sequence[Source]) -> Known:

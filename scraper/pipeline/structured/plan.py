@@ -91,6 +91,6 @@ def _asked(fields: Sequence[Wanted], thing: Thing) -> tuple[Asked, ...]:
 def _property(thing: Thing, field: Wanted) -> Property | None:
     """What `field` means, unless its description says that it means something else by that name."""
     for name in field.called:
-        if said := thing.property_named(name, is_thing=field.is_thing):
+        if said := thing.property_named(name, is_thing=field.is_thing, told=field.says):
             return None if said.unless and said.unless.search(field.says) else said
     return None

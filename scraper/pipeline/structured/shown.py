@@ -18,6 +18,8 @@ MOST_REDUCED: Final = Decimal("0.97")
 NEAR: Final = 12  # characters that a currency and the space before it take
 DATE_REACH: Final = 20  # characters from a year to its day and month
 MAX_PLACES: Final = 40  # looked at for one way to write a number
+LEAST_PARAGRAPH: Final = 60  # characters; fewer are a name or a heading
+_SENTENCE_ENDS: Final = ".!?。！？"
 _MONTHS: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
@@ -73,6 +75,17 @@ def words_in(text: str, words: str) -> str | None:
     if begin < 0 or text[max(0, begin - 1) : begin].isalnum() or text[end : end + 1].isalnum():
         return None
     return _around(text, begin, end)
+
+
+def paragraph_in(text: str, prose: str) -> str | None:
+    """The line of `text` that `prose` begins with: whole sentences, and no mere heading."""
+    begin = text.find(f"\n{prose[:LEAST_PARAGRAPH]}") + 1
+    if not begin or len(prose) < LEAST_PARAGRAPH:
+        return None
+    line_end = text.find("\n", begin)
+    line = text[begin : line_end if line_end >= 0 else len(text)].rstrip()
+    is_whole = line[-1] in _SENTENCE_ENDS and not line.endswith("...") and "\\n" not in line
+    return line if is_whole and prose.startswith(line) else None
 
 
 def day_in(text: str, day: date) -> str | None:

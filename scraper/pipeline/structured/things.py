@@ -22,6 +22,10 @@ _IMAGES = says(
     "images", "address", "image.url image.contentUrl image", "image urls, pictures, photos, gallery", own=False
 )
 _DESCRIPTION = says("description", "prose", "description", "beschreibung, descripcion", own=False, unless=_PARTIAL)
+_PARAGRAPH = says(
+    "first paragraph", "paragraph", "description", "description, intro, introduction", own=False,
+    only="(?:first|opening) paragraph", unless="own words|summar\\w+|html|markdown",
+)  # fmt: skip
 _LANGUAGE = says("language", "text", "inLanguage.alternateName inLanguage", "lang, content language", own=False)
 _STEP = "itemListElement.name"
 _BREADCRUMBS = says(
@@ -89,7 +93,7 @@ _PRODUCT: Final = thing(
         says("price valid until", "date", "offers.priceValidUntil"),
         says("offers", "thing", "offers", "offer, pricing, price info", of="offer"),
         says("brand object", "thing", "brand", "brand", of="organization", own=False),
-        _DESCRIPTION, _URL, _IMAGE, _IMAGES, _RATING, _REVIEWS, _RATED, _BREADCRUMBS, _CATEGORIES,
+        _DESCRIPTION, _PARAGRAPH, _URL, _IMAGE, _IMAGES, _RATING, _REVIEWS, _RATED, _BREADCRUMBS, _CATEGORIES,
     ),
 )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """What fields of schemas mean in schema.org's words: kinds of things, their properties, and how people name them.
 
 A property's `names` are whole names, words in lower case: `price` is no part of `unit price`. `unless` are words in a
-field's description that make it mean something else, so that it is left to the model.
+field's description that make it mean something else, so that it is left to the model; `only` are words that it must
+have to mean this.
 """
 
 from __future__ import annotations
@@ -12,10 +13,23 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
-    "text", "prose", "amount", "count", "currency", "code", "state", "date", "address", "duration", "words", "thing"
+    "text",
+    "prose",
+    "paragraph",
+    "amount",
+    "count",
+    "currency",
+    "code",
+    "state",
+    "date",
+    "address",
+    "duration",
+    "words",
+    "thing",
 ]
-"""text: short, as shown · prose: long, may be cut or marked up · amount, count: numbers · code: identifiers that need
-not be shown · state: one of schema.org's enumerations · words: a list, or one string with commas · thing: an object"""
+"""text: short, as shown · prose: long, may be cut or marked up · paragraph: the first of prose, as shown · amount and
+count: numbers · code: identifiers that need not be shown · state: one of schema.org's enumerations · words: a list, or
+one string with commas · thing: an object"""
 
 SOURCES: Final = ("json_ld", "microdata", "rdfa", "meta", "embedded_state")
 """The surest first: this one's wording is taken where several say the same."""
@@ -35,6 +49,7 @@ class Property:
     meta: tuple[str, ...] = ()
     state: tuple[str, ...] = ()  # keys of a page's own state
     unless: re.Pattern[str] | None = None
+    only: re.Pattern[str] | None = None
     own: bool = True  # says what kind of thing a schema is about; names and descriptions do not
     of: str = ""  # the kind of thing that a thing is
     trail: str = ""  # said by the way to the page, not by its subject: what of it
@@ -49,11 +64,16 @@ class Thing:
     words: frozenset[str]
     properties: Mapping[str, tuple[Property, ...]]  # by each of their names
 
-    def property_named(self, words: str, *, is_thing: bool) -> Property | None:
-        """The property that people call so, with the kind's own name before it or not: `product name` is a name."""
+    def property_named(self, words: str, *, is_thing: bool, told: str = "") -> Property | None:
+        """The property that people call so, with the kind's own name before it or not: `product name` is a name.
+
+        `told` is what the schema says of it in words: one that is meant only by some of them goes first.
+        """
         first, _, rest = words.partition(" ")
         named = self.properties.get(words) or (self.properties.get(rest) if first in self.words else None) or ()
-        return next((each for each in named if (each.kind == "thing") is is_thing), None)
+        fitting = [each for each in named if (each.kind == "thing") is is_thing]
+        meant = next((each for each in fitting if each.only and each.only.search(told)), None)
+        return meant or next((each for each in fitting if not each.only), None)
 
 
 def says(
@@ -65,6 +85,7 @@ def says(
     meta: str = "",
     state: str = "",
     unless: str = "",
+    only: str = "",
     own: bool = True,
     of: str = "",
     trail: str = "",
@@ -76,11 +97,16 @@ def says(
         tuple(paths.split()),
         tuple(meta.split()),
         tuple(state.split()),
-        re.compile(rf"\b(?:{unless})\b", re.IGNORECASE) if unless else None,
+        _words(unless),
+        _words(only),
         own,
         of,
         trail,
     )
+
+
+def _words(pattern: str) -> re.Pattern[str] | None:
+    return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE) if pattern else None
 
 
 def properties_of(thing: Thing) -> Iterator[Property]:

@@ -238,6 +238,7 @@ def _without_markup(text: str) -> str:
 _READERS: Final = {
     "text": _text,
     "prose": _prose,
+    "paragraph": _text,
     "amount": _amount,
     "count": _count,
     "currency": _currency,

@@ -386,6 +386,43 @@ def test_a_date_that_is_neither_shown_nor_said_twice_is_left_to_the_model():
     assert "published" in values(NEWS.replace("1 May 2030", "today") + meta + ld(ARTICLE), schema)
 
 
+FIRST = "A kettle of steel that boils two litres of water within three minutes. Made in Bergen."
+PARAGRAPH = fields(
+    description={"type": "string", "description": "The first paragraph of its description, word for word."},
+    sku={"type": "string"},
+)
+
+
+@pytest.mark.parametrize("told", [FIRST, f"{FIRST} Wash it by hand.", f"<p>{FIRST}</p><p>Wash it by hand.</p>"])
+def test_the_first_paragraph_of_a_description_is_the_one_that_the_page_shows(told):
+    html = f"{TEXT}<p>{FIRST}</p><p>Wash it by hand.</p>{ld(PRODUCT | {'description': told})}"
+    assert values(html, PARAGRAPH)["description"] == FIRST
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (FIRST, f"Buy now: {FIRST}"),
+        (FIRST[:-1] + "…", FIRST[:-1] + "…"),
+        ("About our kettles", f"About our kettles {FIRST}"),
+        (f"{FIRST} More", FIRST),
+        ("", FIRST),
+        (FIRST[:40], FIRST[:40]),
+    ],
+    ids=["begins otherwise", "cut", "a heading", "goes on", "not shown", "short"],
+)
+def test_a_paragraph_that_is_not_certain_is_left_to_the_model(shown, told):
+    html = f"{TEXT}<p>{shown}</p>{ld(PRODUCT | {'description': told})}"
+    assert "description" not in values(html, PARAGRAPH)
+
+
+def test_a_whole_description_is_no_first_paragraph():
+    whole = fields(description={"type": "string"}, sku={"type": "string"})
+    told = f"{FIRST} Wash it by hand."
+    html = f"{TEXT}<p>{FIRST}</p><p>Wash it by hand.</p>{ld(PRODUCT | {'description': told})}"
+    assert values(html, whole)["description"] == told
+
+
 def test_recipes():
     recipe = {
         "@type": "Recipe",
