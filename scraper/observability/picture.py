@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event, LlmRequest, QueueDepth
+from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event, LlmRequest, QueueDepth, WorkerRestarted
 from scraper.observability.advice import advice
 from scraper.observability.following import Following
 from scraper.observability.history import STEP_SECONDS, History, Step
@@ -77,16 +77,15 @@ class Picture:
             self._note_state(at)
         elif isinstance(event, QueueDepth):
             self.queue_says(Queue(event.ready, event.waiting, event.in_hand), at=at)
+        elif isinstance(event, WorkerRestarted):
+            self._ended.merge(self._workers.pop(event.worker, Tally()))  # what it held is with nobody
         if (text := said(event)) is not None:
             self._events.append(Said(at, event.level, event.name, in_one_line(text)))
 
     def worker_says(self, worker: int, tally: Tally, *, at: float) -> None:
-        """A worker's sums; smaller ones than before come from its successor."""
+        """A worker's sums. Its successor begins anew, once `hear` was told WorkerRestarted."""
         self._begin(at)
         before = self._workers.get(worker)
-        if before is not None and not before.is_before(tally):
-            self._ended.merge(before)
-            before = None
         self._workers[worker] = tally
         known = before.news[-1][0] if before is not None and before.news else 0
         self._events.extend(Said(*news[1:]) for news in tally.news if news[0] > known)

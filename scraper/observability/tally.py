@@ -98,12 +98,6 @@ class Tally:
             setattr(new, name, getattr(self, name).since(getattr(before, name)))
         return new
 
-    def is_before(self, later: Tally) -> bool:
-        """Whether `later` can be a later state of the same worker: nothing of it is less."""
-        return all(later.counts[name] >= count for name, count in self.counts.items()) and all(
-            later.outcomes[name] >= count for name, count in self.outcomes.items()
-        )
-
     @property
     def finished(self) -> int:
         return self.outcomes["done"] + self.outcomes["park"]

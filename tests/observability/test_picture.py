@@ -13,8 +13,11 @@ from scraper.events import (
     LlmRetry,
     QueueDepth,
     RateLimitWaiting,
+    WaitingFor,
+    WorkerRestarted,
     WorkerStopped,
 )
+from scraper.observability.health import missing
 from scraper.observability.history import STEPS
 from scraper.observability.picture import Picture
 from scraper.observability.tally import Tally
@@ -24,6 +27,7 @@ from scraper.throttle.shared_admission import SharedAdmission
 from tests.observability.facts import STARTED, answer, received, request, settled
 
 NOW = 1_700_000_000.0
+RESTARTED = WorkerRestarted(worker=0, exit_code=-9, restart_in_s=1.0)
 
 
 def heard(*events, picture=None, at=NOW, pid=1, task_id="t"):
@@ -94,11 +98,24 @@ def test_the_rate_of_the_last_minute_says_how_long_it_takes():
 def test_counts_of_a_restarted_worker_are_kept():
     picture = Picture()
     picture.worker_says(0, tally(settled(), settled()), at=NOW)
+    picture.hear(RESTARTED, at=NOW)
     picture.worker_says(0, tally(settled("park", "robots")), at=NOW)
     picture.worker_says(1, tally(settled(), in_hand=2), at=NOW)
     view = picture.view(NOW)
     assert (view.done, view.parked, view.reasons, view.in_hand) == (3, 1, {"robots": 1}, 2)
     assert sum(step.done for step in picture.history.steps) == 3
+
+
+def test_a_worker_that_died_is_none_and_holds_nothing_until_its_successor_reports():
+    picture, busy = Picture(), tally(STARTED, WaitingFor("store", "disk full", 0.0), settled(), in_hand=2)
+    picture.worker_says(0, busy, at=NOW)
+    picture.hear(RESTARTED, at=NOW + 1)
+    view = picture.view(NOW + 1)
+    assert (view.workers, view.in_hand, view.away, view.done) == (0, 0, {}, 1)
+    assert missing(view) == {"workers": "none is running"}
+    picture.worker_says(0, tally(STARTED, settled()), at=NOW + 2)
+    view = picture.view(NOW + 2)
+    assert (view.workers, view.done, missing(view)) == (1, 2, {})
 
 
 def test_a_log_and_sums_of_the_same_work_make_the_same_picture():
@@ -279,6 +296,7 @@ def test_what_a_worker_finds_worth_saying_is_said_once():
         ("llm_retry", "attempt 1: 500 \\x1b[2J; again in 1.0 s"),
         ("task_settled", "t: parked, robots"),
     ]
+    picture.hear(RESTARTED, at=NOW)
     successor = Tally()
     successor.remember(settled("park", "not_html"))
     picture.worker_says(0, successor, at=NOW)

@@ -63,11 +63,6 @@ def test_the_difference_of_two_sums_is_what_came_between():
     assert new.latency.count == 1
 
 
-def test_a_successor_begins_with_less():
-    assert tally(request()).is_before(tally(request(), request()))
-    assert not tally(request()).is_before(tally())
-
-
 def test_what_is_away_is_known_until_it_is_back():
     away = tally(WaitingFor("broker", "connection refused", 0.0))
     assert away.away == {"broker": "connection refused"}
