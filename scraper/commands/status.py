@@ -85,7 +85,7 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         async with open_workbench(settings) as workbench:
             waiting_again = await workbench.waiting()
     picture = await host_picture(settings)
-    in_hand = depth.in_hand or picture.total().in_hand  # RabbitMQ does not say
+    in_hand = picture.total().in_hand if depth.in_hand is None else depth.in_hand  # RabbitMQ does not say
     picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, in_hand), at=time.time())
     view = picture.view(time.time())
     return {

@@ -102,8 +102,8 @@ class Picture:
 
     def queue_says(self, queue: Queue | None, *, at: float) -> None:
         """How many tasks are left; None: the broker does not say."""
-        self.queue, self._finished = queue, self._own.finished
         total = self.total()
+        self.queue, self._finished = queue, total.finished
         received, self._received = self._received, total.counts["received"]
         idle = queue is not None and queue.ready > 0 and total.in_hand < total.consumers
         if not idle or total.counts["received"] != received:
@@ -156,7 +156,8 @@ class Picture:
         """Everything there is to show at `now`."""
         if self._heard_at:
             self._book()
-        total, throttle, queue = self.total(), self.throttle(now), self._queue_now()
+        total, throttle = self.total(), self.throttle(now)
+        queue = self._queue_now(total.finished)
         recent = _sum(self.history.last(RECENT_SECONDS, now=now))
         minute = _sum(self.history.last(RATE_SECONDS, now=now))
         elapsed = max(1.0, min(RATE_SECONDS, now - (self._began if self._began is not None else now)))
@@ -270,9 +271,9 @@ class Picture:
             circuit=circuit or self._circuit(),
         )
 
-    def _queue_now(self) -> Queue | None:
-        """As it was last told, less what was heard to be finished since: a log tells of it every ten seconds only."""
-        return None if self.queue is None else self.queue.less(self._own.finished - self._finished)
+    def _queue_now(self, finished: int) -> Queue | None:
+        """As it was last told, less what has been finished since: it is asked for less often than workers speak."""
+        return None if self.queue is None else self.queue.less(finished - self._finished)
 
     def _limits(self) -> tuple[int, float] | None:
         return next((tally.limits for tally in (self._own, *self._workers.values()) if tally.limits), None)

@@ -48,7 +48,7 @@ async def watch_queue(
 ) -> None:
     """Ask every so many `seconds` how many tasks are left, until that is `over`. Waits for a broker that is away.
 
-    `in_hand`: what the workers say themselves; a broker may know of more, or of none.
+    `in_hand`: what the workers said last, for a broker that does not know.
     """
     async with AsyncExitStack() as stack:
         broker = await until_available("broker", lambda: stack.enter_async_context(open_broker()), observe=observe)
@@ -60,7 +60,9 @@ async def watch_queue(
             except Unavailable:  # the workers say that the broker is away; counting can wait
                 tell(None)
                 continue
-            queue = Queue(depth.tasks + depth.parked, depth.waiting, max(depth.in_hand or 0, in_hand()))
+            queue = Queue(
+                depth.tasks + depth.parked, depth.waiting, in_hand() if depth.in_hand is None else depth.in_hand
+            )
             tell(queue)
             told.say(queue)
             if over(queue.left):

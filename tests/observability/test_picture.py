@@ -250,6 +250,15 @@ def test_a_queue_depth_in_the_log_says_what_is_left():
     assert heard(QueueDepth(5, 2, 3)).view(NOW).left == 10
 
 
+def test_what_workers_finished_since_the_queue_was_looked_at_is_not_left_as_well():
+    picture = Picture()
+    picture.worker_says(0, tally(*[settled()] * 76), at=NOW)
+    picture.queue_says(Queue(218, 0, 6), at=NOW)
+    picture.worker_says(0, tally(*[settled()] * 84, in_hand=6), at=NOW + 0.9)
+    view = picture.view(NOW + 0.9)
+    assert (view.done, view.left) == (84, 216)
+
+
 def test_more_events_than_an_hour_holds_cost_no_more_memory():
     picture, numbers = heard(STARTED), count()
 
