@@ -9,12 +9,13 @@ on the screen, prices included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from scraper.models import Document
+from scraper.pipeline.elements import elements_of, tag_ids
 from scraper.pipeline.head import header
 from scraper.pipeline.nesting import flatten, too_deep
 from scraper.pipeline.outline import HEAD, marks
@@ -41,10 +42,11 @@ def clean(
     if root is None:
         return Document("")
     writer = Writer(_base_url(tree, base_url) if keep_links else None)
-    structured = read_structured(tree, url=base_url, sources=data_from) if data_from else ()
+    elements = elements_of(tree)
+    structured = read_structured(tree, elements, url=base_url, sources=data_from) if data_from else ()
     title = _take_title(tree, writer)
-    head = [writer.visible(line) for line in header(tree, title=title)]
-    for kind, count in remove_hidden(tree).items():
+    head = [writer.visible(line) for line in header(elements.facts, title=title, language=root.attrs.get("lang"))]
+    for kind, count in remove_hidden(tree, elements.styles).items():
         writer.drop(kind, count)
     _walk(root, writer, _EDGES_WITH_LINKS if keep_links else _EDGES)
     if head and writer.lines:
@@ -152,14 +154,8 @@ _LEFT_OUT: Final = {
 }
 
 
-def _tag_ids(names: Iterable[str]) -> dict[str, int]:
-    """The numbers that lexbor gives to tags: constants of the library that it does not export by name."""
-    tree = LexborHTMLParser("")
-    return {name: tree.create_node(name).tag_id for name in names}
-
-
 def _on(names: str, begin: _Edge | None, end: _Edge | None = None) -> dict[int, _Action]:
-    return dict.fromkeys(_tag_ids(names.split()).values(), (begin, end))
+    return dict.fromkeys(tag_ids(names.split()).values(), (begin, end))
 
 
 def _edges(actions: Mapping[int, _Action]) -> _Edges:
@@ -171,7 +167,7 @@ def _edges(actions: Mapping[int, _Action]) -> _Edges:
 
 _TEXT: Final = 2
 _COMMENT: Final = 4
-_NOT_SHOWN: Final = {_COMMENT: "comment"} | {tag: _LEFT_OUT[name] for name, tag in _tag_ids(_LEFT_OUT).items()}
+_NOT_SHOWN: Final = {_COMMENT: "comment"} | {tag: _LEFT_OUT[name] for name, tag in tag_ids(_LEFT_OUT).items()}
 _ACTIONS: Final[dict[int, _Action]] = {
     **_on(_BLOCKS, Writer.block, Writer.block),
     **_on("article main", Writer.main, Writer.main_end),

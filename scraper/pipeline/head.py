@@ -6,13 +6,12 @@ a `<noscript>` with an image closes the head early, and microdata puts its `<met
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from selectolax.lexbor import LexborHTMLParser
+from scraper.pipeline.elements import Attributes
 
 MAX_VALUE_CHARS: Final = 500  # a description is one or two sentences; longer ones are stuffing
-_SELECTOR: Final = "[content]:is(meta), [rel=canonical]:is(link), [itemprop]:is(link)"
-"""Attributes first: lexbor compares a tag's name as text with every element of the page, which takes twice as long."""
 
 _LABELS: Final[dict[str, str]] = {
     "og:title": "Title",
@@ -67,18 +66,15 @@ _LABELS: Final[dict[str, str]] = {
 }
 
 
-def header(tree: LexborHTMLParser, *, title: str) -> list[str]:
+def header(found: Iterable[Attributes], *, title: str, language: str | None) -> list[str]:
     """`Label: value` lines, the title first; for each label the first value that differs from those before it.
 
     A label is repeated only for facts of products, which a page may list several of; at most three times.
     """
     facts: dict[str, list[str]] = {"Title": [title]} if title else {}
-    root = tree.root
-    language = root.attrs.get("lang") if root is not None else None
     if language:
         facts["Language"] = [_short(language)]
-    for node in tree.css(_SELECTOR):
-        attrs = node.attributes
+    for attrs in found:
         name = attrs.get("itemprop") or attrs.get("property") or attrs.get("name") or attrs.get("rel") or ""
         label = _LABELS.get(name.lower())
         value = _short(attrs.get("content") or attrs.get("href") or "") if label else ""

@@ -21,7 +21,7 @@ from scraper.pipeline.style_sheets import hiding_rules
 MAX_CSS_CHARS: Final = 32 * 1024  # of a page's own style sheets; those that inline whole frameworks have more
 
 
-def remove_hidden(tree: LexborHTMLParser) -> Mapping[str, int]:
+def remove_hidden(tree: LexborHTMLParser, styles: Iterable[LexborNode]) -> Mapping[str, int]:
     """Cut out what is hidden, and say how many elements in which way. lexbor finds the candidates, 30 ns an element."""
     count: Counter[str] = Counter()
     for node in tree.css("[style], [hidden], dialog:not([open])"):
@@ -31,17 +31,17 @@ def remove_hidden(tree: LexborHTMLParser) -> Mapping[str, int]:
         if kind and node.tag not in _WHOLE_PAGE and node.parent is not None:  # else it went with what it was in
             node.decompose()
             count[kind] += 1
-    for kind, selectors in hiding_rules(_style_sheets(tree), hidden_by=_known).items():
+    for kind, selectors in hiding_rules(_style_sheets(styles), hidden_by=_known).items():
         for node in tree.css(", ".join(selectors)):
             if _remove(node, kind):
                 count[kind] += 1
     return count
 
 
-def _style_sheets(tree: LexborHTMLParser) -> str:
+def _style_sheets(styles: Iterable[LexborNode]) -> str:
     parts = []
     room = MAX_CSS_CHARS
-    for node in tree.css("style"):
+    for node in styles:
         if room <= 0 or node.attrs.get("media", "all") not in {"", "all", "screen"}:
             continue
         parts.append(node.text()[:room])

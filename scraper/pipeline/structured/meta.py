@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from selectolax.lexbor import LexborHTMLParser
-
+from scraper.pipeline.elements import Attributes
 from scraper.pipeline.structured.bounds import MAX_KEY_CHARS, Room
 
 MAX_METAS: Final = 500
@@ -24,11 +24,10 @@ _TELLING: Final = (
 )
 
 
-def read_meta(tree: LexborHTMLParser, room: Room) -> dict[str, list[str]]:
+def read_meta(metas: Sequence[Attributes], room: Room) -> dict[str, list[str]]:
     """name, in lower case → its contents, in the page's order; microdata's own are left to microdata."""
     found: dict[str, list[str]] = {}
-    for node in tree.css("[content]:is(meta)")[:MAX_METAS]:
-        attrs = node.attributes
+    for attrs in metas[:MAX_METAS]:
         name = (attrs.get("property") or attrs.get("name") or "").strip().lower()
         content = attrs.get("content")
         if (
