@@ -189,7 +189,7 @@ _EVENT: Final = thing(
     "Hackathon DeliveryEvent PublicationEvent EventSeries ConferenceEvent",
     "event concert show veranstaltung",
     (
-        _NAME, _URL, _IMAGE, _IMAGES, _DESCRIPTION,
+        _NAME, _URL, _IMAGE, _IMAGES, _DESCRIPTION, _PARAGRAPH,
         says("start", "date", "startDate", "start date, starts, starts at, start time, begins, begin, date, start datetime"),
         says("end", "date", "endDate", "end date, ends, ends at, end time, end datetime"),
         says("door time", "date", "doorTime", "doors, doors open"),
@@ -247,7 +247,8 @@ _ORGANIZATION: Final = thing(
     "SportsActivityLocation EntertainmentBusiness OnlineStore OnlineBusiness Library CollegeOrUniversity School Person Brand",
     "organization organisation company business firm unternehmen person author brand publisher employer",
     (
-        _NAME, _URL, _DESCRIPTION,
+        _NAME, _URL, _DESCRIPTION, _PARAGRAPH,
+        says("website", "address", "url", "web site, homepage, home page, own site, company website", own=False),
         says("legal name", "text", "legalName", "registered name", own=False),
         says("telephone", "text", "telephone contactPoint.telephone", "phone, phone number, tel, telephone number", own=False),
         says("email", "text", "email contactPoint.email", "e mail, mail, email address", own=False),
