@@ -16,6 +16,7 @@ from scraper.config import Settings, sqlite_path
 from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 from scraper.events import Event, Observe, WorkerStarted, WorkerStopped
+from scraper.lean_imports import started
 from scraper.lifeline import Stop, lifeline
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
@@ -190,6 +191,7 @@ async def work(settings: Settings) -> None:
     async with lifeline(stop, tell=tell, set_limits=throttle.set_limits), AsyncExitStack() as stack:
         worker = await _unless(stop, _open_worker(settings, stack, throttle=throttle, observe=observe))
         if worker is not None:
+            started()
             observe(_started(settings))
             await worker.run(stop.drain, stop.now)
     observe(WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"]))

@@ -26,6 +26,7 @@ from scraper.events import (
     SettingWarning,
     ignore,
 )
+from scraper.lean_imports import started
 from scraper.lifeline import Stop, limits_word
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
                 stack.push_async_callback(ended, asyncio.create_task(watching))
             if settings.http_port:
                 await stack.enter_async_context(_served(settings, picture, observe=observe))
+            started()
             await supervisor.run(stop)
     if supervisor.refused or not until_empty:
         return int(supervisor.refused), ""

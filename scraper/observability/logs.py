@@ -7,16 +7,18 @@ import json
 import logging
 import os
 import sys
-from typing import IO, Any, Literal
-
-import structlog
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, Any, Literal, TypeAlias
 
 from scraper.credentials import without_credentials
 from scraper.events import Event, Level, LibraryLog, LogLinesDropped, Observe, current_task
+from scraper.lean_imports import missing
 from scraper.observability.patient_stream import PatientStream
 
 _LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_LIBRARY_MESSAGE = 300
+_Fields: TypeAlias = dict[str, Any]
 
 
 def log_events(
@@ -30,26 +32,23 @@ def log_events(
     pretty = style == "pretty" or (style == "auto" and stream.isatty())
     colors = stream.isatty() and not os.environ.get("NO_COLOR")
     patient = PatientStream(stream, dropped=lambda count: observe(LogLinesDropped(count)))
-    logger = structlog.wrap_logger(
-        structlog.WriteLogger(patient),  # type: ignore[arg-type]  # needs only write and flush
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
-            if pretty
-            else structlog.processors.JSONRenderer(_line),
-        ],
-        wrapper_class=structlog.BoundLogger,
-    ).bind(pid=os.getpid())
+    render = _for_people(colors=colors) if pretty else _as_json
+    pid = os.getpid()
     threshold = _LEVELS[level]
 
     def observe(event: Event) -> None:
         if _LEVELS[event.level] < threshold:
             return
-        fields = _fields(event)
+        line: _Fields = {"pid": pid, "level": event.level}
+        for name in _field_names(type(event)):
+            line[name] = getattr(event, name)
         task_id = current_task.get()
-        if task_id and "task_id" not in fields:
-            fields["task_id"] = task_id
-        logger.msg(event.name, level=event.level, **fields)
+        if task_id and "task_id" not in line:
+            line["task_id"] = task_id
+        line["event"] = event.name
+        line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        patient.write(render(line) + "\n")
+        patient.flush()
 
     _take_library_warnings(observe)
     return observe
@@ -58,12 +57,16 @@ def log_events(
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)  # json.dumps would make one for every line
 
 
-def _line(fields: dict[str, Any], **_: object) -> str:
-    return _ENCODER.encode(fields)
+def _as_json(line: _Fields) -> str:
+    return _ENCODER.encode(line)
 
 
-def _fields(event: Event) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in _field_names(type(event))}
+def _for_people(*, colors: bool) -> Callable[[_Fields], str]:
+    with missing("rich"):  # structlog would bring it along, for tracebacks that no line has
+        import structlog  # noqa: PLC0415 a worker in a pipe does without: 15 ms and a megabyte
+
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
+    return lambda line: renderer(None, "", line)
 
 
 def _field_names(kind: type[Event]) -> tuple[str, ...]:

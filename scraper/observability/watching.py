@@ -51,22 +51,22 @@ async def watch_queue(
     `in_hand`: what the workers said last, for a broker that does not know.
     """
     async with AsyncExitStack() as stack:
+        await asyncio.sleep(seconds)  # whoever starts has better things to do than to load a broker's library
         broker = await until_available("broker", lambda: stack.enter_async_context(open_broker()), observe=observe)
         told = _Told(observe)
         while True:
-            await asyncio.sleep(seconds)
             try:
                 depth = await broker.depth()
             except Unavailable:  # the workers say that the broker is away; counting can wait
                 tell(None)
-                continue
-            queue = Queue(
-                depth.tasks + depth.parked, depth.waiting, in_hand() if depth.in_hand is None else depth.in_hand
-            )
-            tell(queue)
-            told.say(queue)
-            if over(queue.left):
-                return
+            else:
+                held = in_hand() if depth.in_hand is None else depth.in_hand
+                queue = Queue(depth.tasks + depth.parked, depth.waiting, held)
+                tell(queue)
+                told.say(queue)
+                if over(queue.left):
+                    return
+            await asyncio.sleep(seconds)
 
 
 class _Told:

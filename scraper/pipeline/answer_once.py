@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from hashlib import sha256
 from typing import Final
 
@@ -78,7 +78,14 @@ class AnswerOnce:
     ) -> Extraction:
         extraction = await self._extract.extract(document, task, deadline=deadline, trace=trace)
         if trace.calls and not _has_gaps(trace.cut):
-            await self._answers.keep(key, asdict(extraction) | {"cut": trace.cut})
+            answer = {
+                "data": extraction.data,
+                "model": extraction.model,
+                "fields": extraction.fields,
+                "unsupported": extraction.unsupported,
+                "cut": trace.cut,
+            }
+            await self._answers.keep(key, answer)
         return extraction
 
     def _key(self, document: Document, task: Task, *, model: str, trace: Trace) -> bytes:
