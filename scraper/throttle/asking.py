@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from scraper.events import Blocker
@@ -43,7 +43,7 @@ class Asking:
     def book(self, now: int, reason: Blocker) -> None:
         """The time that no coordinator has booked was spent on `reason`."""
         before: float = getattr(self.booked, reason)
-        self.booked = replace(self.booked, **{reason: before + to_seconds(now - self.since)})
+        self.booked = self.booked._replace(**{reason: before + to_seconds(now - self.since)})
         self.since = now
 
     def is_over(self, now: int, *, patience: int = 0) -> bool:

@@ -8,13 +8,13 @@ one that limited; that time is kept aside until this is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scraper.events import Blocker
 from scraper.throttle.nanoseconds import to_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(NamedTuple):
     """Seconds of one wait, by what it was spent on."""
 
     slot: float = 0.0
@@ -40,8 +40,7 @@ class _Overlap:
     slot_was_last: bool = False  # known once it is over
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """The totals at the moment somebody began to wait."""
 
     slot: int

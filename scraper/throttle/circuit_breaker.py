@@ -36,6 +36,10 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
 
 
+CLOSED, OPEN, HALF_OPEN = CircuitState
+"""Asked for a dozen times a grant; in Python 3.11 to look one up in its class is a call."""
+
+
 class CircuitOpen(Held):
     """Refused: the server is being left alone. Ask again in `retry_in_seconds`."""
 
@@ -50,7 +54,7 @@ class CircuitOpen(Held):
 class _Memory:
     """All a breaker knows; what a snapshot keeps."""
 
-    state: CircuitState = CircuitState.CLOSED
+    state: CircuitState = CLOSED
     generation: int = 0
     failures: int = 0
     opened_at: int = 0  # when it left CLOSED
@@ -89,20 +93,20 @@ class CircuitBreaker:
     def wakes_at(self) -> int | None:
         """When time alone changes the state, if nothing else happens before."""
         memory = self._memory
-        return memory.until if memory.state is CircuitState.OPEN else memory.probe_until
+        return memory.until if memory.state is OPEN else memory.probe_until
 
     def held_at(self, now: int) -> bool:
         """Whether a permit asked at `now` would be refused."""
         memory = self._memory
-        if memory.state is CircuitState.CLOSED:
+        if memory.state is CLOSED:
             return False
-        return now < memory.until if memory.state is CircuitState.OPEN else self.probing
+        return now < memory.until if memory.state is OPEN else self.probing
 
     def advance(self, now: int) -> Event | None:
         """Let time pass: the table's last row."""
         memory = self._memory
-        if self.state is CircuitState.OPEN and now >= memory.until:
-            self._enter(CircuitState.HALF_OPEN)
+        if self.state is OPEN and now >= memory.until:
+            self._enter(HALF_OPEN)
             return CircuitHalfOpen(self.generation)
         if memory.probe_until is not None and now >= memory.probe_until:
             return self.open(now)
@@ -114,7 +118,7 @@ class CircuitBreaker:
         if self.held_at(now):
             wakes_at = self.wakes_at
             raise CircuitOpen(max(0.0, to_seconds((wakes_at or now) - now)))
-        if self.state is CircuitState.CLOSED:
+        if self.state is CLOSED:
             return False
         self._memory.probe_until = now + ns(probe_seconds)
         return True
@@ -126,9 +130,9 @@ class CircuitBreaker:
 
     def record(self, effect: Effect, *, generation: int, now: int) -> Event | None:
         """Judge a result that was permitted in `generation`."""
-        if generation != self.generation or self.state is CircuitState.OPEN:
+        if generation != self.generation or self.state is OPEN:
             return None
-        if self.state is CircuitState.CLOSED:
+        if self.state is CLOSED:
             return self._record_closed(effect, now)
         match effect:
             case Effect.SUCCESS | Effect.ALIVE:
@@ -142,18 +146,18 @@ class CircuitBreaker:
     def open(self, now: int) -> Event:
         """Leave the server alone for the timeout from now: a failed probe, the last straw, or an owner's command."""
         memory = self._memory
-        if self.state is not CircuitState.CLOSED:
+        if self.state is not CLOSED:
             memory.failures += 1
         else:
             memory.opened_at = now
         memory.until = now + ns(self.timeout_seconds)
-        self._enter(CircuitState.OPEN)
+        self._enter(OPEN)
         return CircuitOpened(self.generation, memory.failures, self.timeout_seconds)
 
     def close(self, now: int) -> Event:
         """The server is well again: a successful probe, or an owner's command."""
         self._memory.failures = 0
-        self._enter(CircuitState.CLOSED)
+        self._enter(CLOSED)
         return CircuitClosed(self.generation, round((now - self._memory.opened_at) / SECOND, 3))
 
     def snapshot(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from scraper.throttle.admission import Admission
 from scraper.throttle.member import Member
-from scraper.throttle.protocol import Granted, Message, Refused, Settled, Standing, State
+from scraper.throttle.protocol import Granted, Message, Refused, Standing, State
 from scraper.throttle.whispers import Whispers
 
 
@@ -15,7 +15,6 @@ class Mailboxes:
 
     def __init__(self) -> None:
         self._news: dict[str, list[Message]] = {}
-        self._settled: list[tuple[str, Settled]] = []  # judged, but not written down yet
         self._whispers = Whispers()
         self._answered: set[str] = set()
         self._announce = False  # everybody is to be told the state
@@ -39,10 +38,6 @@ class Mailboxes:
         """With its next news, or a little later."""
         self._whispers.add(member.token, message, now)
 
-    def settle(self, member: Member, lease: int) -> None:
-        """Once its verdict is written down, in a whisper."""
-        self._settled.append((member.token, Settled(lease)))
-
     def announce(self) -> None:
         """Tell everybody the state."""
         self._announce = True
@@ -51,20 +46,13 @@ class Mailboxes:
         self._news.pop(token, None)
         self._whispers.forget(token)
 
-    def collect(
-        self, admission: Admission, members: Mapping[str, Member], now: int, *, written: bool
-    ) -> dict[str, list[Message]]:
-        """All there is to say now, by member. `written`: it is said only once everything so far is written down."""
-        if written:
-            for token, settled in self._settled:
-                self._whispers.add(token, settled, now)
-            self._settled.clear()
+    def collect(self, admission: Admission, members: Mapping[str, Member], now: int) -> dict[str, list[Message]]:
+        """All there is to say now, by member."""
         self._tell_state(admission, members, now)
-        for token, message in self._whispers.take(self._news, now):
+        for token, standing in self._whispers.take(self._news, now):
             member = members.get(token)
-            # Who was granted meanwhile stands nowhere.
-            if member is not None and not (isinstance(message, Standing) and message.id not in member.waiting):
-                self.tell(member, message)
+            if member is not None and standing.id in member.waiting:  # who was granted meanwhile stands nowhere
+                self.tell(member, standing)
         news, self._news = self._news, {}
         return news
 

@@ -2,7 +2,7 @@
 
     client       Hello → Welcome, then Brings Takes? Holds* Finish* Ready Ask*, then as it comes: Ask Where Cancel Start
                  Finish Brings Takes
-    coordinator  as it comes: Granted Refused Standing Settled Revoked State
+    coordinator  as it comes: Granted Refused Standing Revoked State
     operator     Hello with an empty token → Welcome, then Command → Report
 
 A line that is too long, not JSON, or holds anything but known messages with fields of the right types is a BadLine;
@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 from scraper.events import Blocker
 from scraper.throttle.turn import OutOf
 
-VERSION = 2
+VERSION = 3
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
 _LARGEST = 1 << 63
@@ -93,7 +93,7 @@ class Start(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """A `Verdict`; told again until it is Settled."""
+    """A `Verdict`; told again to the next coordinator, until a Granted counts it among the settled."""
 
     lease: int
     ending: str
@@ -133,6 +133,8 @@ class Welcome(NamedTuple):
 
 
 class Granted(NamedTuple):
+    """Written down before it is said; with it the first `settled` Finishes of this connection."""
+
     id: int
     lease: int
     place: int
@@ -145,6 +147,7 @@ class Granted(NamedTuple):
     rate: float
     circuit: float
     server_pause: float
+    settled: int
 
 
 class Refused(NamedTuple):
@@ -167,12 +170,6 @@ class Standing(NamedTuple):
     estimated_wait_seconds: float
     in_flight: int
     limit: int
-
-
-class Settled(NamedTuple):
-    """A Finish has been judged and written down."""
-
-    lease: int
 
 
 class Revoked(NamedTuple):
@@ -203,7 +200,7 @@ class Report(NamedTuple):
 
 Message: TypeAlias = (
     Hello | Brings | Takes | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
-    | Welcome | Granted | Refused | Standing | Settled | Revoked | State | Pong | Report
+    | Welcome | Granted | Refused | Standing | Revoked | State | Pong | Report
 )  # fmt: skip
 
 

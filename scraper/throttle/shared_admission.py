@@ -20,8 +20,7 @@ before it tells anybody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scraper.events import Event, LeaseReaped
 from scraper.host import Process
@@ -62,8 +61,7 @@ REAP_AFTER_SECONDS = 30.0
 UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SharedTurn:
+class SharedTurn(NamedTuple):
     """What is to be told to whom, once it is written down if anything `changed`."""
 
     messages: dict[str, list[Message]]  # by member
@@ -150,6 +148,7 @@ class SharedAdmission:
         self._leave_line(member, now)
         member.process, member.connected, member.ready, member.state = process, True, False, None
         member.told_of.clear()
+        member.settled = 0
         self._known = None
         self._changed = True
 
@@ -240,7 +239,7 @@ class SharedAdmission:
             self._admission.finish(finish.lease, verdict, now)
             # Anything else its client tells again if this host dies before it next writes down a grant.
             self._changed |= self._admission.breaker.failures != failures
-        self._mail.settle(member, finish.lease)
+        member.settled += 1
 
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
@@ -352,7 +351,7 @@ class SharedAdmission:
             wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.differ_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
-        messages = self._mail.collect(self._admission, self._members, now, written=changed)
+        messages = self._mail.collect(self._admission, self._members, now)
         return SharedTurn(messages, events, sooner(wake_at, self._mail.due_at), changed)
 
     def _gathering(self, now: int) -> bool:
@@ -394,7 +393,7 @@ class SharedAdmission:
         held = self._admission.lease(grant.lease)
         end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
         self._reap_at = sooner(end, self._reap_at)
-        self._mail.answer(member, granted_of(number, grant))
+        self._mail.answer(member, granted_of(number, grant, settled=member.settled))
 
     def _tell_refusal(self, refusal: Refusal) -> None:
         asked = self._askings.pop(refusal.ticket, None)

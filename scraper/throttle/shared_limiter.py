@@ -49,7 +49,6 @@ from scraper.throttle.protocol import (
     Ready,
     Refused,
     Revoked,
-    Settled,
     Standing,
     Start,
     State,
@@ -109,7 +108,8 @@ class SharedRateLimiter:
         self._link: Link | None = None
         self._asking: dict[int, Asking] = {}
         self._held: dict[int, Held] = {}
-        self._unsettled: dict[int, Finish] = {}
+        self._unsettled: dict[int, Finish] = {}  # in the order of saying
+        self._settled = 0  # of those said on the present connection
         self._state: State | None = None
         self._own_success: int | None = None
         self._takes: Takes | None = None
@@ -313,6 +313,7 @@ class SharedRateLimiter:
             self._send(self._takes)
         for held in self._held.values():
             self._send(held.holds())
+        self._settled = 0
         for finish in self._unsettled.values():
             self._send(finish)
         self._send(Ready())
@@ -343,8 +344,6 @@ class SharedRateLimiter:
                     self._hear_standing(message)
                 case State():
                     self._state = message
-                case Settled(lease=lease):
-                    self._unsettled.pop(lease, None)
                 case Revoked(lease=lease):
                     self._hear_revoked(lease)
                 case Pong():
@@ -354,6 +353,9 @@ class SharedRateLimiter:
         self._silence.ends(self._clock())
 
     def _hear_grant(self, granted: Granted) -> None:
+        while self._settled < granted.settled and self._unsettled:
+            self._settled += 1
+            del self._unsettled[next(iter(self._unsettled))]
         asking = self._asking.pop(granted.id, None)
         if asking is None or asking.answer.done():
             self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way

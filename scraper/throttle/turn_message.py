@@ -7,8 +7,8 @@ from scraper.throttle.blocked_time import Waited
 from scraper.throttle.protocol import Granted, Refused, Standing
 
 
-def granted_of(number: int, grant: turn.Grant) -> Granted:
-    """`number`: which of the client's askings it answers."""
+def granted_of(number: int, grant: turn.Grant, *, settled: int) -> Granted:
+    """`number`: which of the client's askings it answers; `settled`: how many of its verdicts were judged before."""
     waited = grant.waited
     return Granted(
         number,
@@ -23,6 +23,7 @@ def granted_of(number: int, grant: turn.Grant) -> Granted:
         waited.rate,
         waited.circuit,
         waited.server_pause,
+        settled,
     )
 
 

@@ -18,8 +18,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple, Self
 
 from scraper.models import Usage
 
@@ -46,46 +47,30 @@ class Again(StrEnum):
 class Ending(StrEnum):
     """The rows of the table above."""
 
-    ANSWERED = "answered"
-    NO_ANSWER = "no_answer"
-    SERVER_ERROR = "server_error"
-    NOT_A_COMPLETION = "not_a_completion"
-    TRY_LATER = "try_later"
-    TOO_MANY = "too_many"
-    REFUSED = "refused"
-    MISCONFIGURED = "misconfigured"
-    OUT_OF_TIME = "out_of_time"
-    UNHEALTHY = "unhealthy"
-    UNSENT = "unsent"
-    CANCELLED = "cancelled"
+    again: Again
+    effect: Effect
+    was_sent: bool
 
-    @property
-    def again(self) -> Again:
-        return _TABLE[self][0]
+    def __new__(cls, value: str, again: Again, effect: Effect) -> Self:
+        row = str.__new__(cls, value)
+        row._value_ = value
+        row.again, row.effect = again, effect
+        row.was_sent = value not in {"unhealthy", "unsent"}
+        return row
 
-    @property
-    def effect(self) -> Effect:
-        return _TABLE[self][1]
+    ANSWERED = "answered", Again.DONE, Effect.SUCCESS
+    NO_ANSWER = "no_answer", Again.RETRY, Effect.FAILURE
+    SERVER_ERROR = "server_error", Again.RETRY, Effect.FAILURE
+    NOT_A_COMPLETION = "not_a_completion", Again.RETRY, Effect.FAILURE
+    TRY_LATER = "try_later", Again.RETRY, Effect.NEUTRAL
+    TOO_MANY = "too_many", Again.RETRY, Effect.ALIVE
+    REFUSED = "refused", Again.NEVER, Effect.NEUTRAL
+    MISCONFIGURED = "misconfigured", Again.WAIT, Effect.NEUTRAL
+    OUT_OF_TIME = "out_of_time", Again.NEVER, Effect.NEUTRAL
+    UNHEALTHY = "unhealthy", Again.WAIT, Effect.FAILURE
+    UNSENT = "unsent", Again.WAIT, Effect.NONE
+    CANCELLED = "cancelled", Again.NEVER, Effect.NONE
 
-    @property
-    def was_sent(self) -> bool:
-        return self not in {Ending.UNHEALTHY, Ending.UNSENT}
-
-
-_TABLE = {
-    Ending.ANSWERED: (Again.DONE, Effect.SUCCESS),
-    Ending.NO_ANSWER: (Again.RETRY, Effect.FAILURE),
-    Ending.SERVER_ERROR: (Again.RETRY, Effect.FAILURE),
-    Ending.NOT_A_COMPLETION: (Again.RETRY, Effect.FAILURE),
-    Ending.TRY_LATER: (Again.RETRY, Effect.NEUTRAL),
-    Ending.TOO_MANY: (Again.RETRY, Effect.ALIVE),
-    Ending.REFUSED: (Again.NEVER, Effect.NEUTRAL),
-    Ending.MISCONFIGURED: (Again.WAIT, Effect.NEUTRAL),
-    Ending.OUT_OF_TIME: (Again.NEVER, Effect.NEUTRAL),
-    Ending.UNHEALTHY: (Again.WAIT, Effect.FAILURE),
-    Ending.UNSENT: (Again.WAIT, Effect.NONE),
-    Ending.CANCELLED: (Again.NEVER, Effect.NONE),
-}
 
 _NAMED_STATUSES = {
     408: Ending.TRY_LATER,
@@ -127,15 +112,14 @@ class Misconfiguration:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """All that the throttle learns from one attempt. Plain values: it may travel between processes."""
 
     ending: Ending
     pause_seconds: float = 0.0  # the server asked everyone to stay away this long
     pause_reason: str = ""
     misconfiguration: Misconfiguration | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     first_token_seconds: float = 0.0
     total_seconds: float = 0.0
 

@@ -7,6 +7,9 @@ from scraper.throttle.protocol import Finish
 from scraper.throttle.verdict import Ending, Misconfiguration, Verdict
 
 
+_ENDINGS = {ending.value: ending for ending in Ending}
+
+
 def finish_of(lease: int, verdict: Verdict) -> Finish:
     wrong, usage = verdict.misconfiguration, verdict.usage
     return Finish(
@@ -27,11 +30,13 @@ def finish_of(lease: int, verdict: Verdict) -> Finish:
 
 def verdict_of(finish: Finish) -> Verdict:
     """Raises ValueError for an ending that does not exist."""
-    wrong = None
+    ending, wrong = _ENDINGS.get(finish.ending), None
+    if ending is None:
+        raise ValueError(f"no such ending: {finish.ending}")
     if finish.wrong_status is not None:
         wrong = Misconfiguration(finish.wrong_status, finish.wrong_setting, finish.wrong_advice)
     return Verdict(
-        Ending(finish.ending),
+        ending,
         pause_seconds=finish.pause_seconds,
         pause_reason=finish.pause_reason,
         misconfiguration=wrong,

@@ -35,7 +35,7 @@ MESSAGES = [
     Ask(1, 5, 600, None, 120),
     Bye(),
     Command("set", None, 30.0, None),
-    Granted(1, 2, 3, 4, 5, 6, False, True, 0.5, 1, 0.0, 2.25),  # noqa: FBT003 - a message
+    Granted(1, 2, 3, 4, 5, 6, False, True, 0.5, 1, 0.0, 2.25, 7),  # noqa: FBT003 - a message
     Standing(1, 2, "server_pause", 3, 4.5, 1, 2),
     State(0, 1, 2, 20.0, None, "closed", None),
     Report({"circuit": {"state": "open"}, "processes": [1, 2]}),

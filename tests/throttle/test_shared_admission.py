@@ -23,7 +23,6 @@ from scraper.throttle.protocol import (
     Ready,
     Refused,
     Revoked,
-    Settled,
     Standing,
     Start,
     State,
@@ -392,23 +391,29 @@ def test_a_verdict_that_was_not_written_down_is_told_again_and_counts(host):
     assert after.status(0.5)["circuit"]["failures"] == 1
 
 
-def test_a_verdict_is_settled_only_with_what_is_written_down(host):
+def test_a_verdict_is_settled_with_the_next_grant_to_the_same_member_which_is_written_down(host):
+    """A message and a wake of its own would cost more than it tells."""
     host.say("a", ask(1), at=0)
-    turn = host.say("a", finish(host.lease("a", 1)), at=0.5)
-    assert (turn.changed, host.told("a", Settled)) == (False, [])
-    turn = host.say("b", ask(1), at=T)
-    assert (turn.changed, turn.wake_at, host.told("a", Settled)) == (True, ns(T + WHISPER_SECONDS), [])
-    host.pass_to(T + WHISPER_SECONDS)
-    assert host.told("a", Settled) == [Settled(host.lease("a", 1))]
+    turn = host.say("a", finish(host.lease("a", 1)), ask(2), at=0.5)
+    assert (turn.changed, settled(host, "a")) == (False, [0])
+    turn = host.pass_to(T)
+    assert (turn.changed, settled(host, "a")) == (True, [0, 1])
 
 
-def test_a_settled_verdict_is_told_with_the_next_grant_to_the_same_member(host):
-    """A wake of its own would cost more than it tells."""
+def test_verdicts_told_again_to_a_successor_are_counted_afresh(host):
     host.say("a", ask(1), at=0)
     host.say("a", finish(host.lease("a", 1)), ask(2), at=0.5)
     host.pass_to(T)
-    assert host.granted("a") == [1, 2]
-    assert host.told("a", Settled) == [Settled(host.lease("a", 1))]
+    last = finish(host.lease("a", 2))
+    after = host.successor(T)
+    after.join("a", at=T, finishes=[last])
+    after.say("a", ask(3), at=T)
+    after.pass_to(2 * T)
+    assert settled(after, "a") == [1]
+
+
+def settled(host, token):
+    return [granted.settled for granted in host.told(token, Granted)]
 
 
 def test_every_turn_that_grants_is_to_be_written_down_first(host):
@@ -595,7 +600,7 @@ def test_orders_that_make_no_sense_are_refused(host, command):
         LIMITS._replace(timeout_seconds=-1),
         Holds(1, 1, 0, 0, False, False, 1.0),  # noqa: FBT003 - a message
         finish_of(1, UNSENT)._replace(ending="exploded"),
-        Granted(1, 1, 1, 1, 1, 1, False, False, 0, 0, 0, 0),  # noqa: FBT003 - a message
+        Granted(1, 1, 1, 1, 1, 1, False, False, 0, 0, 0, 0, 0),  # noqa: FBT003 - a message
     ],
 )
 def test_what_no_client_says_is_refused(host, message):

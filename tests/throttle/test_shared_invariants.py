@@ -29,7 +29,6 @@ from scraper.throttle.protocol import (
     Ready,
     Refused,
     Revoked,
-    Settled,
     Standing,
     Start,
 )
@@ -71,6 +70,7 @@ class Client:
     asking: dict[int, Call] = field(default_factory=dict)
     running: dict[int, Request] = field(default_factory=dict)
     unsettled: dict[int, Finish] = field(default_factory=dict)
+    settled: int = 0  # of those said on the present connection
     sleeping: list[Call] = field(default_factory=list)  # between two attempts
     unread: list = field(default_factory=list)
     connected: bool = False
@@ -335,6 +335,7 @@ class SharedThrottle(RuleBasedStateMachine):
         client.connected = True
         self.shared.join(client.token, client.process, self.now)
         self.say(client, client.brings)
+        client.settled = 0
         for lease, request in client.running.items():
             granted, self.since[lease] = request.granted, (client.token, request.at)
             self.say(
@@ -417,12 +418,13 @@ class SharedThrottle(RuleBasedStateMachine):
             case Standing(id=number, place=place):
                 if number in client.asking:
                     client.asking[number].place = place
-            case Settled(lease=lease):
-                client.unsettled.pop(lease, None)
             case Revoked(lease=lease):
                 client.running.pop(lease, None)
 
     def read_grant(self, client, granted, *, late):
+        for lease in list(client.unsettled)[: granted.settled - client.settled]:
+            client.settled += 1
+            del client.unsettled[lease]
         call = client.asking.pop(granted.id, None)
         self.order_of[granted.lease] = self.next_order() if call is None else call.order
         client.running[granted.lease] = Request(granted, granted.at)
