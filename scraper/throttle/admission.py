@@ -48,6 +48,7 @@ LATEST_WRITE_SECONDS = 1.0
 """A request is written within min(T/2, this) of its grant, or handed back: late ones would pile onto the next."""
 EARLIEST_LAPSE_SECONDS = 0.01
 """But no grant lapses sooner: at 60,000 a minute T/2 is 0.5 ms, less than a message between two processes takes."""
+_LATEST_WRITE, _EARLIEST_LAPSE = ns(LATEST_WRITE_SECONDS), ns(EARLIEST_LAPSE_SECONDS)
 UNLIMITED = float("inf")
 
 
@@ -67,6 +68,7 @@ class Admission:
         self._leases: dict[int, Lease] = {}
         self._blocked = BlockedTime()
         self._accounted = 0
+        self._steady: tuple[Blocker | None, int | None] | None = None  # what blocks, and until when, since a turn
         self._pause = EndpointPause()
         self._count = 0  # of tickets, places and leases: never reused
         self._mean_attempt_seconds = 0.0
@@ -185,7 +187,7 @@ class Admission:
         self._account(now)
         self._tell(self.breaker.advance(now))
         grants: list[Grant] = []
-        while (head := self._line.head()) is not None and self.blocked_by(now) is None:
+        while (blocked_by := self.blocked_by(now)) is None and (head := self._line.head()) is not None:
             left, out_of = self._time_left(head, now)
             if left is not None and left < 0:
                 self._refuse(head, now, out_of=out_of)
@@ -199,7 +201,9 @@ class Admission:
                 self._look_again(waiter, now)  # it was held meanwhile, which is not its working time
         refusals, self._refusals = self._refusals, []
         events, self._events = self._events, []
-        return Turn(grants, refusals, events, self._wake_at(now))
+        change = self._next_change(now)
+        self._steady = blocked_by, change
+        return Turn(grants, refusals, events, self._wake_at(change), blocked_by)
 
     # --- for those who watch --------------------------------------------------------------------------------------
 
@@ -297,11 +301,14 @@ class Admission:
 
     def _account(self, now: int) -> None:
         """Book the time since the last event to what held the line back, piece by piece."""
-        since = self._accounted
+        since, steady, self._steady = self._accounted, self._steady, None  # whoever calls may change it
         if now <= since:
             return
         self._accounted = now
         if not self._line:
+            return
+        if steady is not None and (steady[1] is None or now <= steady[1]):
+            self._blocked.add(now - since, steady[0], also_rate=not self.pacer.allows(since))
             return
         while since < now:
             reason, until = self.blocked_by(since), min(now, self._next_change(since) or now)
@@ -316,10 +323,10 @@ class Admission:
                 soonest = moment
         return soonest
 
-    def _wake_at(self, now: int) -> int | None:
+    def _wake_at(self, change: int | None) -> int | None:
         if not self._line:
             return self.breaker.wakes_at
-        change, look = self._next_change(now), self._line.next_look
+        look = self._line.next_look
         return change if look is None or (change is not None and change < look) else look
 
     # --- granting and refusing ------------------------------------------------------------------------------------
@@ -403,7 +410,7 @@ class Admission:
 
 def _good_for(interval: int) -> int:
     """How long after its grant a request may still be written, in nanoseconds."""
-    return max(min(interval // 2, ns(LATEST_WRITE_SECONDS)), ns(EARLIEST_LAPSE_SECONDS))
+    return max(min(interval // 2, _LATEST_WRITE), _EARLIEST_LAPSE)
 
 
 def _checked(max_concurrent: int) -> int:

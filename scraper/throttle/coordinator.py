@@ -28,7 +28,7 @@ from scraper.throttle.election import Seat, holder_of
 from scraper.throttle.forked import keep_from_children
 from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import VERSION, BadLine, Bye, Command, Hello, Message, Report, Welcome
-from scraper.throttle.rate_limiter import Clock, loop_time
+from scraper.throttle.rate_limiter import Clock, bound, loop_time
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.shared_admission import REAP_AFTER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import SnapshotFile, Unusable
@@ -138,7 +138,7 @@ class _Office:
         self._seat = seat
         self._place = place
         self._observe = observe
-        self._clock = clock
+        self._clock = bound(clock)
         self._boot = boot
         self._pids = pids
         self._shared = SharedAdmission()
@@ -150,7 +150,7 @@ class _Office:
         self._tokens: dict[Wire, str] = {}  # "" for an operator
         self._leaving: set[Wire] = set()
         self._reports: list[tuple[Wire, Report]] = []
-        self._alarm = Alarm(clock, self._take_turn)
+        self._alarm = Alarm(self._clock, self._take_turn)
         self._looking: asyncio.TimerHandle | None = None
         self._guarding: asyncio.TimerHandle | None = None
         self.is_open = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from scraper.events import Blocker
 from scraper.throttle.admission import Admission
 from scraper.throttle.member import Member
 from scraper.throttle.protocol import Granted, Message, Refused, Standing, State
@@ -46,9 +47,11 @@ class Mailboxes:
         self._news.pop(token, None)
         self._whispers.forget(token)
 
-    def collect(self, admission: Admission, members: Mapping[str, Member], now: int) -> dict[str, list[Message]]:
+    def collect(
+        self, admission: Admission, members: Mapping[str, Member], now: int, *, blocked_by: Blocker | None
+    ) -> dict[str, list[Message]]:
         """All there is to say now, by member."""
-        self._tell_state(admission, members, now)
+        self._tell_state(admission, members, blocked_by)
         for token, standing in self._whispers.take(self._news, now):
             member = members.get(token)
             if member is not None and standing.id in member.waiting:  # who was granted meanwhile stands nowhere
@@ -56,9 +59,8 @@ class Mailboxes:
         news, self._news = self._news, {}
         return news
 
-    def _tell_state(self, admission: Admission, members: Mapping[str, Member], now: int) -> None:
+    def _tell_state(self, admission: Admission, members: Mapping[str, Member], blocked_by: Blocker | None) -> None:
         """To whoever was granted or refused; to all when circuit, pause or limits have changed."""
-        blocked_by = admission.blocked_by(now)
         held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
         everybody = self._announce or held_by != self._held_by
         self._announce, self._held_by = False, held_by or ""

@@ -33,6 +33,11 @@ def loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
+def bound(clock: Clock) -> Clock:
+    """`clock` for one inside the running loop: looking the loop up each time costs more than to ask its time."""
+    return asyncio.get_running_loop().time if clock is loop_time else clock
+
+
 class RateLimiter:
     """At most `max_concurrent` attempts in flight, at most `requests_per_minute` starts in any minute, evenly spaced.
 

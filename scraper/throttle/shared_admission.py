@@ -337,6 +337,7 @@ class SharedAdmission:
         """Grant all that may start, and collect what is to be told."""
         if self._gathering(now):
             wake_at: int | None = self._gather_until
+            blocked_by = self._admission.blocked_by(now)
         else:
             self._end_gathering(now)
             self._reap(now)
@@ -346,12 +347,13 @@ class SharedAdmission:
             for refusal in turn.refusals:
                 self._tell_refusal(refusal)
             self._events += turn.events
+            blocked_by = turn.blocked_by
             if (differences := self._limits.differences(self._members.values(), now)) is not None:
                 self._events.append(differences)
             wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.differ_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
-        messages = self._mail.collect(self._admission, self._members, now)
+        messages = self._mail.collect(self._admission, self._members, now, blocked_by=blocked_by)
         return SharedTurn(messages, events, sooner(wake_at, self._mail.due_at), changed)
 
     def _gathering(self, now: int) -> bool:

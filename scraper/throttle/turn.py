@@ -45,6 +45,7 @@ class Turn(NamedTuple):
     refusals: list[Refusal]
     events: list[Event]
     wake_at: int | None
+    blocked_by: Blocker | None  # what holds back whoever is next
 
 
 class Standing(NamedTuple):

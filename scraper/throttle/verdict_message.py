@@ -6,7 +6,6 @@ from scraper.models import Usage
 from scraper.throttle.protocol import Finish
 from scraper.throttle.verdict import Ending, Misconfiguration, Verdict
 
-
 _ENDINGS = {ending.value: ending for ending in Ending}
 
 

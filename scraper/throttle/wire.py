@@ -43,10 +43,13 @@ class Wire(asyncio.Protocol):
     # --- for its owner --------------------------------------------------------------------------------------------
 
     def send(self, message: Message) -> None:
-        """Goes out at the end of this loop turn, together with all others of it."""
+        """Goes out with the next loop turn but one: who gives back and asks again says both in one line."""
         self._unsent.append(message)
         if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush_next)
+
+    def _flush_next(self) -> None:
+        self._flushing = asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Send now what was said so far."""
