@@ -26,7 +26,19 @@ from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.circuit_breaker import CircuitBreaker
 from scraper.throttle.coordinator import Coordinator
 from scraper.throttle.election import Seat
-from scraper.throttle.protocol import VERSION, Ask, Brings, Hello, Ready, Welcome, decode, encode
+from scraper.throttle.nanoseconds import SECOND, ns
+from scraper.throttle.protocol import (
+    VERSION,
+    Ask,
+    Brings,
+    Finish,
+    Granted,
+    Hello,
+    Ready,
+    Welcome,
+    decode,
+    encode,
+)
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.seam import LeaseLost, NotAdmitted
 from scraper.throttle.shared_limiter import SharedRateLimiter
@@ -525,6 +537,31 @@ async def test_a_coordinator_of_another_release_is_not_believed(share, events, t
             await operations.show(URL, tmp_path)
     seat.leave()
     assert "version" in of(ThrottleDegraded, events)[-1].error
+
+
+async def test_who_gives_back_and_asks_again_at_once_says_both_in_one_line(share, tmp_path):
+    place = MeetingPlace.of(URL, tmp_path)
+    seat = Seat.take(place.lock)
+    lines = []
+
+    async def generous(reader, writer):
+        (hello,) = decode((await reader.readline())[:-1])
+        writer.write(encode([Welcome(VERSION, 1, hello.now)]))
+        while line := await reader.readline():
+            said = decode(line[:-1])
+            lines.append([type(message) for message in said])
+            if isinstance(said[-1], Ask):
+                at = ns(now())
+                granted = Granted(said[-1].id, len(lines), 1, at, at + SECOND, 0, False, False, 0, 0, 0, 0, 0)  # noqa: FBT003 - a message
+                writer.write(encode([granted]))
+        writer.close()
+
+    async with await asyncio.start_unix_server(generous, place.socket), share() as a:
+        await attempt(a)
+        await attempt(a)
+        await settle()
+    seat.leave()
+    assert lines[-3:-1] == [[Finish, Ask], [Finish]]
 
 
 async def test_a_coordinator_with_another_clock_is_not_believed(share, events, tmp_path):

@@ -34,7 +34,6 @@ from scraper.throttle.shared_admission import GATHER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 from scraper.throttle.verdict_message import finish_of
-from scraper.throttle.whispers import WHISPER_SECONDS
 
 HERE = this_process()
 DEAD = Process(HERE.pid, HERE.started + 1)  # its pid was used again
