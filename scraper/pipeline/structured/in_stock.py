@@ -1,8 +1,8 @@
 """Whether a page tells its readers the opposite of the availability in its data.
 
 Data is filled in by templates and lags behind, or counts what can only be reserved; the words beside the price are what
-buyers act on. Looked at is what stands below the page's first heading, where goods of other pages do not stand yet. It
-is no reading of the words: where they speak of both, or of sizes that are gone, nothing is certain either.
+buyers act on. Looked at is what stands below the page's first heading, where goods of other pages do not stand yet; not
+what cannot be picked up in a shop. It is no reading of the words: where sizes are gone, nothing is certain either.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from scraper.pipeline.structured.states import YES
 
 REACH: Final = 1500  # characters below the heading
+NEAR: Final = 30  # characters from a way to get it to whether it can be had that way
 
 
 def contradicted(text: str, state: str) -> bool:
@@ -23,7 +24,7 @@ def contradicted(text: str, state: str) -> bool:
         return False
     end = _NEXT_PART.search(text, heading.end(), heading.end() + REACH)
     offer = text[heading.end() : end.start() if end else heading.end() + REACH].lower()
-    gone = _GONE.search(offer) is not None
+    gone = any(not _IN_SHOPS.search(offer, max(0, each.start() - NEAR), each.start()) for each in _GONE.finditer(offer))
     return gone if said else not gone and _THERE.search(offer) is not None
 
 
@@ -51,6 +52,11 @@ _UNSPACED_GONE: Final = (
     "缺货|缺貨|售罄|售完|無庫存|품절|재고 없음"
 )
 _GONE: Final = re.compile(rf"\b(?:{'|'.join(_GONE_WAYS.strip().splitlines())})\b|{_UNSPACED_GONE}")
+_IN_SHOPS: Final = re.compile(
+    r"\b(?:stores?|pick[- ]?up|collect(?:ion)?|filialen?|abholung|märkten?|magasins?|retrait|tiendas?|retiro|recogida|"
+    r"negozi(?:o|di)?|ritiro|lojas?|retirada|winkels?|afhalen|prodejn\w+|predajn\w+|sklep\w*|odbi[óo]r\w*|butik\w*|"
+    r"myymäl\w+|üzlet\w*|magazin\w*|магазин\w*|самовывоз\w*)\b[\s:|–-]*(?:is |are )?$"
+)
 _THERE: Final = re.compile(
     r"(?<!back )(?<!when )(?<!again )\b(?:in stock|auf lager|sofort lieferbar|en stock|na sklade|skladem|op voorraad|"
     r"in magazzino|em estoque|på lager|i lager|raktáron|în stoc|na zalogi|в наличии)\b|במלאי|在庫あり|有現貨"

@@ -47,6 +47,12 @@ def test_what_is_said_of_other_goods_counts_for_nothing():
     assert not contradicted(TEXT.format(words=f"{'Made of steel. ' * 200}sold out"), "InStock")
 
 
+@pytest.mark.parametrize("words", ["Retiro en tienda\n\nNo disponible", "Store pick-up: currently unavailable"])
+def test_what_cannot_be_picked_up_in_a_shop_may_still_be_bought(words):
+    assert not contradicted(TEXT.format(words=words), "InStock")
+    assert contradicted(TEXT.format(words=f"{words}\nSold out"), "InStock")
+
+
 def test_a_price_that_is_a_heading_ends_nothing():
     assert contradicted(TEXT.format(words="## 24,90 €\nSold out"), "InStock")
 
