@@ -67,6 +67,7 @@ class CompiledSchema:
     response_format: Mapping[str, Json]
     wants_links: bool
     recursive: bool
+    detailed_depth: int  # levels of a wrong answer down to which it may be told what is wrong, where recursive
     depth: int  # levels of objects and arrays that an answer may have
 
     @property
@@ -134,14 +135,15 @@ def _compile(text: str) -> CompiledSchema:
     check_references(parts, schema)
     _check_patterns(parts)
     _check_least(parts)
-    _, recursive = written_out(schema)
+    whole = written_out(schema)
     return CompiledSchema(
         schema,
         text,
         _validator(schema),
         _response_format(schema),
         wants_links(schema),
-        recursive,
+        whole.recursive,
+        whole.detailed_depth,
         depth=deepest(schema),
     )
 

@@ -6,8 +6,10 @@ reference that only one of the two can follow would hide what a schema costs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
@@ -15,6 +17,7 @@ from scraper.errors import Permanent
 from scraper.models import Json, ParkReason, Schema
 
 MAX_WRITTEN_OUT: Final = 10_000  # subschemas with all references followed; a validator's errors grow with it
+MAX_DETAILED_DEPTH: Final = 8  # levels of an answer that is listed in detail, where a schema refers to itself
 
 ONE: Final = (
     "items",
@@ -83,46 +86,43 @@ def check_references(parts: Sequence[Part], root: Schema) -> None:
             raise bad_schema(f"{path}/{identifier}", "would change where references lead: leave it out")
 
 
-def written_out(schema: Schema) -> tuple[int, bool]:
-    """How many subschemas there are with every reference followed once per use, and whether any leads into itself.
+@dataclass(frozen=True, slots=True)
+class WrittenOut:
+    """A schema with every reference followed once per use. `recursive`: one leads into itself.
 
-    Raises Permanent(BAD_SCHEMA) where they are more than MAX_WRITTEN_OUT, or a reference leads nowhere.
+    `detailed_depth`: levels of an answer down to which everything wrong with it can be listed at a bounded cost.
     """
-    reached = _reached(schema)
-    sizes: dict[int, int] = {}
-    recursive = False
-    way = [reached[id(schema)]]  # from the root to where we are: as long as it likes, so this is no recursion
-    inside = {id(schema)}
-    while way:
-        here = way[-1]
-        for target in here.onward:
-            if target in inside:
-                recursive = True
-            elif target in sizes:
-                here.size += sizes[target]
-            else:
-                inside.add(target)
-                way.append(reached[target])
-                break
-        else:
-            way.pop()
-            inside.remove(here.target)
-            sizes[here.target] = here.size
-            if way:
-                way[-1].size += here.size
-    size = sizes[id(schema)]
-    if size > MAX_WRITTEN_OUT:
-        raise _too_large()
-    return size, recursive
 
-
-@dataclass(slots=True)
-class _Reached:
-    """A schema that references lead to: how large it is, and which others (by identity) its references lead to."""
-
-    target: int
     size: int
-    onward: Iterator[int] = field(default_factory=lambda: iter(()))
+    recursive: bool
+    detailed_depth: int
+
+
+def written_out(schema: Schema) -> WrittenOut:
+    """Raises Permanent(BAD_SCHEMA) where that is too large, or is defined by itself."""
+    reached = _reached(schema)
+    try:
+        inner_first = list(TopologicalSorter({name: each.here for name, each in reached.items()}).static_order())
+    except CycleError as error:
+        raise bad_schema(
+            reached[error.args[1][0]].path, "is defined by itself: no answer can be checked by it"
+        ) from None
+    size, recursive = _size(reached, id(schema))
+    depth = _detailed_depth(reached, inner_first, id(schema)) if recursive else MAX_DETAILED_DEPTH
+    return WrittenOut(size, recursive, depth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A schema that references lead to: how large it is, and which others (by identity) its own lead to.
+
+    `here`: for the same value that it speaks of; `below`: for something inside that value.
+    """
+
+    path: str
+    size: int
+    here: Sequence[int]
+    below: Sequence[int]
 
 
 def _reached(schema: Schema) -> dict[int, _Reached]:
@@ -143,9 +143,69 @@ def _reached(schema: Schema) -> dict[int, _Reached]:
         found = list(_targets(parts, schema))
         waiting += [(name, each) for name, each in found if isinstance(each, dict)]
         leaves = sum(isinstance(each, bool) for _, each in found)
-        onward = [id(each) for _, each in found if isinstance(each, dict)]
-        reached[id(target)] = _Reached(id(target), len(parts) + leaves, iter(onward))
+        here = [id(each) for _, each in _targets(list(_same_place(target, path)), schema) if isinstance(each, dict)]
+        below = Counter(id(each) for _, each in found if isinstance(each, dict))
+        below.subtract(here)
+        reached[id(target)] = _Reached(path, len(parts) + leaves, here, list(below.elements()))
     return reached
+
+
+def _same_place(schema: Json, path: str) -> Iterator[Part]:
+    """Of the subschemas of `schema` those that speak of the same value as it does."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for key in ("allOf", "anyOf", "oneOf"):
+        for child in schema[key] if isinstance(schema.get(key), list) else ():
+            yield from _same_place(child, path)
+    for key in ("not", "if", "then", "else"):
+        yield from _same_place(schema.get(key), path)
+    for key in ("dependentSchemas", "dependencies"):
+        for child in schema[key].values() if isinstance(schema.get(key), dict) else ():
+            yield from _same_place(child, path)
+
+
+def _size(reached: Mapping[int, _Reached], root: int) -> tuple[int, bool]:
+    """How many subschemas are written, a reference into itself not followed, and whether there is one."""
+    sizes = {name: each.size for name, each in reached.items()}
+    way = [(root, iter((*reached[root].here, *reached[root].below)))]  # as long as it likes, so this is no recursion
+    inside, done = {root}, set[int]()
+    recursive = False
+    while way:
+        name, onward = way[-1]
+        for target in onward:
+            if target in inside:
+                recursive = True
+            elif target in done:
+                sizes[name] += sizes[target]
+            else:
+                inside.add(target)
+                way.append((target, iter((*reached[target].here, *reached[target].below))))
+                break
+        else:
+            way.pop()
+            inside.remove(name)
+            done.add(name)
+            if way:
+                sizes[way[-1][0]] += sizes[name]
+    if sizes[root] > MAX_WRITTEN_OUT:
+        raise _too_large()
+    return sizes[root], recursive
+
+
+def _detailed_depth(reached: Mapping[int, _Reached], inner_first: Sequence[int], root: int) -> int:
+    """How many levels deep the schema can be written out, references into itself followed, before it is too large."""
+    outer = dict.fromkeys(reached, 0)
+    for depth in range(MAX_DETAILED_DEPTH + 1):
+        sizes: dict[int, int] = {}
+        for name in inner_first:
+            each = reached[name]
+            sizes[name] = each.size + sum(sizes[target] for target in each.here)
+            sizes[name] += sum(outer[target] for target in each.below)
+        if sizes[root] > MAX_WRITTEN_OUT:
+            return max(0, depth - 1)
+        outer = sizes
+    return MAX_DETAILED_DEPTH
 
 
 def _targets(parts: Sequence[Part], root: Schema) -> Iterator[tuple[str, dict[str, Json] | bool]]:

@@ -15,7 +15,6 @@ from scraper.pipeline.schema import CompiledSchema
 
 MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
 MAX_WHAT_CHARS: Final = 200
-MAX_DETAILED_DEPTH: Final = 8  # listing what is wrong takes 2 ** depth where a schema refers to itself twice
 MAX_REPAIRED_CHARS: Final = 32 * 1024
 
 
@@ -43,7 +42,7 @@ def violations(schema: CompiledSchema, data: Json) -> tuple[str, ...]:
     """What of `data` breaks the schema, as `path: what`, at most ten; empty where it fits. Values are never quoted."""
     if schema.validator.is_valid(data):
         return ()
-    if schema.recursive and _deeper_than(MAX_DETAILED_DEPTH, data):
+    if schema.recursive and _deeper_than(schema.detailed_depth, data):
         return ("#: does not fit the schema",)
     found = []
     for error in schema.validator.iter_errors(data):

@@ -187,6 +187,24 @@ def test_a_chain_of_references_may_be_longer_than_the_stack():
     assert not schema.validator.is_valid({"a": 3})
 
 
+@pytest.mark.parametrize("between", ["allOf", "anyOf", "oneOf"])
+def test_a_schema_that_is_defined_by_itself_is_refused(between):
+    """A validator takes n! steps to find that n schemas that all name each other say nothing."""
+    defs = {f"d{n}": {between: [{"$ref": f"#/$defs/d{m}"} for m in range(8) if m != n]} for n in range(8)}
+    assert "is defined by itself" in refusal({"$ref": "#/$defs/d0", "$defs": defs})
+    assert "is defined by itself" in refusal({"$ref": "#"})
+    assert "is defined by itself" in refusal({**OBJECT, "dependentSchemas": {"a": {"not": {"$ref": "#"}}}})
+
+
+def test_a_schema_that_names_itself_for_what_is_inside_is_accepted():
+    for inside in (
+        {"items": {"$ref": "#"}},
+        {"properties": {"a": {"anyOf": [{"$ref": "#"}]}}},
+        {"not": {"items": {"$ref": "#"}}},
+    ):
+        assert compile_schema({"type": ["object", "array"], **inside}).recursive
+
+
 @pytest.mark.parametrize("size", [2, 4, 6, 8, 16])
 def test_a_maze_of_references_is_judged_at_once(size):
     schema = grid(size)

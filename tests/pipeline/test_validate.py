@@ -108,3 +108,16 @@ def test_listing_what_is_wrong_with_a_deep_answer_takes_no_time():
     for _ in range(60):
         answer = {"x": answer}
     assert violations(TREE, answer) == ("#: does not fit the schema",)
+
+
+@pytest.mark.parametrize(("ways", "levels"), [(1, 8), (2, 8), (10, 2), (50, 1)])
+def test_a_wrong_answer_is_listed_as_deep_as_that_stays_cheap(ways, levels):
+    """A schema that names itself `ways` times for one place has `ways ** levels` things to say about it."""
+    itself = {"type": "object", "allOf": [{"properties": {"a": {"$ref": "#"}}}] * ways}
+    schema = compile_schema(itself)
+    assert schema.detailed_depth == levels
+    answer = {"a": 3}
+    for _ in range(levels - 1):
+        answer = {"a": answer}
+    assert violations(schema, answer) == (f'#{"/a" * levels}: the value is not of type "object"',)
+    assert violations(schema, {"a": answer}) == ("#: does not fit the schema",)
