@@ -15,7 +15,7 @@ from scraper.pipeline.structured.paths import at, with_plain_offers
 from scraper.pipeline.structured.plan import Asked, plans_for
 from scraper.pipeline.structured.pointers import escaped, is_within, set_at
 from scraper.pipeline.structured.sayings import Saying, Source, agreed, agreed_list
-from scraper.pipeline.structured.subject import subjects
+from scraper.pipeline.structured.subject import subjects, with_sure_title
 from scraper.pipeline.structured.things import LISTING
 from scraper.pipeline.structured.trail import trails
 from scraper.pipeline.structured.vocabulary import DESCRIBING, SOURCES, Property, Thing
@@ -61,7 +61,13 @@ def _about(structured: Sequence[Json], thing: Thing, page: Page) -> list[Source]
         for name in DESCRIBING
         for each in subjects((one for one in structured if one["source"] == name), thing, page.names)
     ]
-    return found + [Source(**each) for each in structured if each["source"] in {"meta", "embedded_state"}]
+    headings = structured[0]["value"]["headings"]
+    for each in structured:
+        if each["source"] == "meta":
+            found.append(Source("meta", each["path"], with_sure_title(each["value"], headings, thing)))
+        elif each["source"] == "embedded_state":
+            found.append(Source(**each))
+    return found
 
 
 class _Taker:

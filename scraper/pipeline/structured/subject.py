@@ -7,7 +7,7 @@ of its words with the title.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,17 @@ def subjects(found: Iterator[dict[str, Json]], thing: Thing, names: PageNames) -
     if len(candidates) == 1 and (best or _shares_words(candidates[0], names)):
         return candidates
     return []
+
+
+def with_sure_title(meta: Mapping[str, list[str]], headings: Sequence[str], thing: Thing) -> Mapping[str, list[str]]:
+    """A page's meta data, of its titles for others only one that names the subject: the page says that it is such a
+    thing, and its first heading says the same. Others may have the site's name in them, or be an advertisement.
+    """
+    if "og:title" not in meta:
+        return meta
+    is_such = bool(headings) and not thing.social.isdisjoint(meta.get("og:type", ()))
+    sure = [each for each in meta["og:title"] if as_words(each) == as_words(headings[0])] if is_such else []
+    return {**meta, "og:title": sure}
 
 
 def _candidates(path: str, value: Json, thing: Thing) -> Iterator[Candidate]:

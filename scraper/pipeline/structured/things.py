@@ -54,7 +54,8 @@ _PRODUCT: Final = thing(
     "SoftwareApplication",
     "product item offer article produkt producto produit",
     (
-        says("name", "text", "name", "title, nom, nombre, titel, bezeichnung", own=False, unless="without|short|first|last"),
+        says("name", "text", "name", "title, nom, nombre, titel, bezeichnung", meta="og:title", own=False,
+           unless="without|short|first|last"),
         says("brand", "text", "brand.name brand", "brand name, marke, marque, marca", meta="product:brand og:brand",
            state="brand.name brand.title brandName brand", unless="logo|url"),
         says("manufacturer", "text", "manufacturer.name manufacturer", "maker, hersteller"),
@@ -95,6 +96,7 @@ _PRODUCT: Final = thing(
         says("brand object", "thing", "brand", "brand", of="organization", own=False),
         _DESCRIPTION, _PARAGRAPH, _URL, _IMAGE, _IMAGES, _RATING, _REVIEWS, _RATED, _BREADCRUMBS, _CATEGORIES,
     ),
+    social="product product.item og:product",
 )  # fmt: skip
 
 _OFFER: Final = thing(
@@ -135,7 +137,7 @@ _ARTICLE: Final = thing(
     "LiveBlogPosting DiscussionForumPosting MedicalScholarlyArticle",
     "article news post blog story blogpost artikel",
     (
-        says("headline", "text", "headline name", "title, name, heading, titel", own=False, unless="sub|short"),
+        says("headline", "text", "headline name", "title, name, heading, titel", meta="og:title", own=False, unless="sub|short"),
         says("subtitle", "text", "alternativeHeadline", "subheadline, sub title, alternative headline, deck, standfirst"),
         says("authors", "text", _AUTHOR, "author names", meta="article:author author", unless="e-?mail|url|profile"),
         says("author", "text", _AUTHOR, "author name, byline, writer, written by, autor", meta="article:author author",
@@ -157,6 +159,7 @@ _ARTICLE: Final = thing(
         says("description", "prose", "description", "abstract, teaser, excerpt", own=False, unless=_PARTIAL),
         _LANGUAGE, _URL, _IMAGE, _IMAGES, _BREADCRUMBS, _CATEGORIES,
     ),
+    social="article",
 )  # fmt: skip
 
 _RECIPE: Final = thing(

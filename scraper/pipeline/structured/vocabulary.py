@@ -63,6 +63,7 @@ class Thing:
     types: frozenset[str]
     words: frozenset[str]
     properties: Mapping[str, tuple[Property, ...]]  # by each of their names
+    social: frozenset[str] = frozenset()  # what OpenGraph calls a page about one
 
     def property_named(self, words: str, *, is_thing: bool, told: str = "") -> Property | None:
         """The property that people call so, with the kind's own name before it or not: `product name` is a name.
@@ -114,9 +115,9 @@ def properties_of(thing: Thing) -> Iterator[Property]:
     yield from dict.fromkeys(one for named in thing.properties.values() for one in named)
 
 
-def thing(name: str, types: str, words: str, properties: Iterable[Property]) -> Thing:
+def thing(name: str, types: str, words: str, properties: Iterable[Property], *, social: str = "") -> Thing:
     by_name: dict[str, tuple[Property, ...]] = {}
     for one in properties:
         for each in one.names:
             by_name[each] = (*by_name.get(each, ()), one)
-    return Thing(name, frozenset(types.split()), frozenset(words.split()), by_name)
+    return Thing(name, frozenset(types.split()), frozenset(words.split()), by_name, frozenset(social.split()))

@@ -386,6 +386,34 @@ def test_a_date_that_is_neither_shown_nor_said_twice_is_left_to_the_model():
     assert "published" in values(NEWS.replace("1 May 2030", "today") + meta + ld(ARTICLE), schema)
 
 
+def social(title, kind="article"):
+    return f'<meta property="og:type" content="{kind}"><meta property="og:title" content="{title}">'
+
+
+HEADLINE = fields(headline={"type": "string"}, section={"type": "string"}, keywords={"type": "array"})
+
+
+def test_a_headline_that_the_page_gives_to_others_as_well_is_sure():
+    html = (
+        f"{social('Kettles are hot again')}{social('Kettles are hot again - The Paper')}<h1>Kettles are hot again</h1>"
+    )
+    assert values(html, HEADLINE) == {"headline": "Kettles are hot again"}
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        f"{social('Kettles are hot again')}<h1>Kettles: hot again</h1>",
+        f"{social('Kettles are hot again', 'website')}<h1>Kettles are hot again</h1>",
+        f"{social('Kettles are hot again')}<p>Kettles are hot again</p>",
+        f"{social('Kettles are hot again')}<h1>The Paper</h1><h1>Kettles are hot again</h1>",
+    ],
+    ids=["another heading", "not said to be an article", "no heading", "not the first heading"],
+)
+def test_a_title_for_others_alone_is_no_headline(html):
+    assert values(html, HEADLINE) == {}
+
+
 FIRST = "A kettle of steel that boils two litres of water within three minutes. Made in Bergen."
 PARAGRAPH = fields(
     description={"type": "string", "description": "The first paragraph of its description, word for word."},
