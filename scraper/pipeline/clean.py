@@ -17,7 +17,7 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 from scraper.models import Document
 from scraper.pipeline.elements import elements_of, tag_ids
 from scraper.pipeline.head import header
-from scraper.pipeline.nesting import flatten, too_deep
+from scraper.pipeline.nesting import flatten, tags_of, too_deep
 from scraper.pipeline.outline import HEAD, marks
 from scraper.pipeline.structured.read import read_structured
 from scraper.pipeline.visibility import remove_hidden
@@ -27,15 +27,20 @@ MAX_TITLE_CHARS: Final = 500
 
 
 def clean(
-    html: str, *, base_url: str | None = None, keep_links: bool = False, data_from: Collection[str] = ()
+    html: str,
+    *,
+    base_url: str | None = None,
+    keep_links: bool = False,
+    data_from: Collection[str] = (),
+    is_flat: bool = False,
 ) -> Document:
     """Visible text of `html` under a short header of what its head says. Never raises, whatever the page.
 
     With `keep_links`, links and images are followed by their absolute address. What the page says for machines is
     read from the same parse, of the sources in `data_from`. `dropped` counts elements per kind, and `zero_width`
-    characters.
+    characters. `is_flat`: it was looked at already, and is not nested too deep.
     """
-    if too_deep(html):
+    if not is_flat and too_deep(html, tags=tags_of(html)):
         html = flatten(html)
     tree = LexborHTMLParser(html.encode("utf-8", "replace"), options=LexborDocumentOptions.WO_EVENTS)
     root = tree.root

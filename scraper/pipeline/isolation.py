@@ -20,7 +20,7 @@ import scraper
 from scraper.errors import Permanent
 from scraper.models import Document, Page, ParkReason, Task
 from scraper.pipeline.clean import clean, clean_text
-from scraper.pipeline.nesting import multiplies, too_deep
+from scraper.pipeline.nesting import multiplies, tags_of, too_deep
 from scraper.pipeline.schema import compile_schema
 from scraper.pipeline.structured.plan import sources_for
 
@@ -36,7 +36,10 @@ _COMMAND: Final = (sys.executable, "-P", "-m", "scraper.pipeline.clean_process")
 
 def needs_child(html: str) -> bool:
     """Whether parsing `html` could take noticeably long, or much memory."""
-    return len(html) > LARGE_CHARS or html.count("<") > MANY_TAGS or too_deep(html) or multiplies(html)
+    if len(html) > LARGE_CHARS:
+        return True
+    tags = tags_of(html)
+    return tags > MANY_TAGS or too_deep(html, tags=tags) or multiplies(html, tags=tags)
 
 
 class Cleaner:
@@ -68,7 +71,7 @@ class Cleaner:
         data_from = sources_for(schema) if self._read_data else ()
         if suspect or needs_child(page.text):
             return await self._in_child(page, keep_links=schema.wants_links, data_from=data_from)
-        return clean(page.text, base_url=page.url, keep_links=schema.wants_links, data_from=data_from)
+        return clean(page.text, base_url=page.url, keep_links=schema.wants_links, data_from=data_from, is_flat=True)
 
     async def _in_child(self, page: Page, *, keep_links: bool, data_from: Sequence[str]) -> Document:
         question = {

@@ -12,19 +12,17 @@ MANY_UNCLOSED: Final = 4000  # tags left open; fewer cannot cost more than about
 MANY_ELEMENTS: Final = 250_000  # a quarter of a second and 100 MB; of 160 real pages the worst comes to 200,000
 
 
-def too_deep(html: str) -> bool:
-    """Whether so many tags stay open that parsing would take long; counted, not parsed."""
-    opened = html.count("<")
-    return opened > MANY_TAGS and opened - 2 * html.count("</") > MANY_UNCLOSED
+def too_deep(html: str, *, tags: int) -> bool:
+    """Whether so many of its `tags` stay open that parsing would take long; counted, not parsed."""
+    return tags > MANY_TAGS and tags - 2 * html.count("</") > MANY_UNCLOSED
 
 
-def multiplies(html: str) -> bool:
+def multiplies(html: str, *, tags: int) -> bool:
     """Whether formatting tags left open could make the parser build far more elements than the page has tags.
 
     HTML wants what is still bold at the end of a paragraph to be bold in the next, by an element of its own: 3000 such
     tags and 3000 paragraphs in 56 kB become 9 million elements, 11 s and 3 GB.
     """
-    tags = html.count("<")
     if tags * tags <= 4 * MANY_ELEMENTS or len(_FORMATTING.findall(html)) * tags <= MANY_ELEMENTS:
         return False
     still_open = most = 0
@@ -32,6 +30,11 @@ def multiplies(html: str) -> bool:
         still_open = max(0, still_open - 1) if closing else still_open + 1
         most = max(most, still_open)
     return most * tags > MANY_ELEMENTS
+
+
+def tags_of(html: str) -> int:
+    """How many tags it has, opening and closing ones."""
+    return html.count("<")
 
 
 def flatten(html: str) -> str:

@@ -57,9 +57,9 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LINK_FORMATS: Final = frozenset({"uri", "iri", "uri-reference", "iri-reference", "url"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CompiledSchema:
-    """A schema that is safe to use, and all that is derived from it once."""
+    """A schema that is safe to use, and all that is derived from it once. Equal schemas are one object, while kept."""
 
     schema: Schema
     text: str  # compact JSON, keys in the order given: a grammar makes the model answer in that order
@@ -92,9 +92,14 @@ def narrowed(schema: CompiledSchema, names: Collection[str]) -> CompiledSchema |
 
     None where it says something about properties together (allOf, if, a reference to one …): then it is asked whole.
     """
+    return _narrowed(schema, frozenset(names))
+
+
+@lru_cache(KEPT)
+def _narrowed(schema: CompiledSchema, names: frozenset[str]) -> CompiledSchema | None:
     whole = schema.schema
     properties = whole.get("properties")
-    if not isinstance(properties, dict) or not set(names) <= properties.keys() or together(whole):
+    if not isinstance(properties, dict) or not names <= properties.keys() or together(whole):
         return None
     references = (part[key] for _, part in subschemas(whole) for key in REFERENCES if key in part)
     if not all(reference.startswith(("#/$defs/", "#/definitions/")) for reference in references):

@@ -93,7 +93,7 @@ def _last(colours: Iterable[str]) -> str:
     """The one that wins, written in one way."""
     *_, last = "", *colours
     colour = "".join(last.replace("!important", "").split())
-    if re.fullmatch(r"#[0-9a-f]{3}", colour):
+    if len(colour) == 4 and colour[0] == "#":
         colour = "#" + "".join(each * 2 for each in colour[1:])
     return _NAMED_COLOURS.get(colour, colour)
 

@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -15,13 +16,13 @@ MAX_NAME_CHARS: Final = 500
 BEGIN_CHARS: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageNames:
-    """Titles and headings of a page as words, and its addresses."""
+    """Titles and headings of a page, as written and as words, and its addresses."""
 
+    titles: tuple[str, ...]
     names: tuple[str, ...]
     addresses: frozenset[str]
-    written: tuple[str, ...] = ()  # the beginnings of names and the paths, as a script may write them
 
     def is_name(self, name: str, *, share: float = 0.0) -> bool:
         """Whether the page is called so, exactly or within a longer title that adds a shop's name, or the other way.
@@ -29,9 +30,10 @@ class PageNames:
         One word is a name only where it is the whole title: `Kettle` is within the title of every kettle. `share` is
         how much of the longer one the shorter must be.
         """
-        first = _WORD.search(name)
+        first, folded = _WORD.search(name), name.casefold()
         if first is None or not any(
-            first[0].casefold() in page or page[: page.find(" ")] in name.casefold() for page in self.names
+            word in folded or first[0].casefold() in page
+            for word, page in zip(self._first_words, self.names, strict=True)
         ):
             return False  # as almost all names of a page's state
         words = as_words(name)
@@ -48,23 +50,33 @@ class PageNames:
 
     def may_be_in(self, script: str) -> bool:
         """Whether `script` speaks of this page at all; it costs a search for a few words."""
-        return any(each in script for each in self.written)
+        return any(each in script for each in self._written)
 
     def is_address(self, address: str) -> bool:
         return any(each in address for each in self.addresses) and comparable_address(address) in self.addresses
+
+    @cached_property
+    def _first_words(self) -> list[str]:
+        return [name[: name.find(" ")] for name in self.names]
+
+    @cached_property
+    def _written(self) -> list[str]:
+        """The beginnings of titles and the addresses, as a script may write them."""
+        begins = [
+            begin[: begin.rfind(" ") if " " in begin[4:] else None]
+            for title in self.titles
+            if len(begin := title[:BEGIN_CHARS]) > 2
+        ]
+        return list(
+            dict.fromkeys(each for begin in (*begins, *self.addresses) for each in (begin, json.dumps(begin)[1:-1]))
+        )
 
 
 def page_names(names: list[str], addresses: list[str]) -> PageNames:
     words = dict.fromkeys(as_words(name) for name in names[:MAX_NAMES])
     places = frozenset(comparable_address(address) for address in addresses if address)
     places -= {"", "/"}
-    begins = [
-        begin[: begin.rfind(" ") if " " in begin[4:] else None]
-        for name in names
-        if len(begin := name[:BEGIN_CHARS]) > 2
-    ]
-    written = dict.fromkeys(each for begin in (*begins, *places) for each in (begin, json.dumps(begin)[1:-1]))
-    return PageNames(tuple(each for each in words if len(each) >= 3), places, tuple(written))
+    return PageNames(tuple(names), tuple(each for each in words if len(each) >= 3), places)
 
 
 def as_words(text: str, *, chars: int = MAX_NAME_CHARS) -> str:

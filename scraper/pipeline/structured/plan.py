@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from scraper.pipeline.schema import KEPT, CompiledSchema
@@ -32,14 +33,10 @@ class Plan:
     asked: tuple[Asked, ...]
 
 
+@lru_cache(KEPT)
 def plans_for(schema: CompiledSchema) -> tuple[Plan, ...]:
     """The kinds of things that the schema can be about, several where they fit as well; none where anything does."""
-    known = _PLANS.get(schema.text)
-    if known is None:
-        if len(_PLANS) >= KEPT:
-            _PLANS.clear()
-        known = _PLANS[schema.text] = tuple(_plans(wanted(schema)))
-    return known
+    return tuple(_plans(wanted(schema)))
 
 
 def sources_for(schema: CompiledSchema) -> tuple[str, ...]:
@@ -48,9 +45,6 @@ def sources_for(schema: CompiledSchema) -> tuple[str, ...]:
     if not asked:
         return ()
     return SOURCES if any(each.said.state for each in asked) else SOURCES[:-1]
-
-
-_PLANS: dict[str, tuple[Plan, ...]] = {}
 
 
 def _plans(root: Wanted) -> list[Plan]:

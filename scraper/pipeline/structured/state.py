@@ -22,9 +22,11 @@ MAX_LOOKED_AT: Final = 60_000  # objects and arrays of all states
 MAX_KEPT: Final = 12
 KEPT_DEPTH: Final = 5
 MOST_OF_THE_TITLE: Final = 0.4  # shops add their name and a category; a brand in the title is less of it
-_NAMES: Final = ("name", "title", "headline", "productName", "product_name", "displayName", "item_name", "productTitle")
-_ADDRESSES: Final = ("url", "canonicalUrl", "canonical", "link", "href", "productUrl", "pdpUrl", "seoUrl")
-_TELLING: Final = frozenset({*_NAMES, *_ADDRESSES})
+_NAMES: Final = frozenset(
+    {"name", "title", "headline", "productName", "product_name", "displayName", "item_name", "productTitle"}
+)
+_ADDRESSES: Final = frozenset({"url", "canonicalUrl", "canonical", "link", "href", "productUrl", "pdpUrl", "seoUrl"})
+_TELLING: Final = _NAMES | _ADDRESSES
 
 _ASSIGNED: Final = re.compile(r"(?:=|\.push\()\s*(?=[{\[\"]|JSON\.parse\()")
 _HOLDS_DATA: Final = re.compile(
@@ -46,7 +48,7 @@ def read_state(
             looked_at += 1
             below: Iterable[tuple[str | int, Json]]
             if isinstance(value, dict):
-                if len(value) > 2 and not _TELLING.isdisjoint(value) and _is_of_page(value, names):
+                if len(value) > 2 and _is_of_page(value, names):
                     kept += 1
                     yield _written(way), bounded(value, room, depth=KEPT_DEPTH)
                 below = value.items()
@@ -70,11 +72,11 @@ def _written(way: _Way) -> str:
 
 
 def _is_of_page(value: dict[str, Json], names: PageNames) -> bool:
-    for key in _NAMES:
-        name = value.get(key)
-        if isinstance(name, str) and names.is_name(name, share=MOST_OF_THE_TITLE):
-            return True
-    return any(isinstance(value.get(key), str) and names.is_address(value[key]) for key in _ADDRESSES)
+    return any(
+        isinstance(told := value[key], str)
+        and (names.is_name(told, share=MOST_OF_THE_TITLE) if key in _NAMES else names.is_address(told))
+        for key in _TELLING & value.keys()
+    )
 
 
 def _states(documents: Iterable[str], scripts: Iterable[str]) -> Iterator[tuple[str, Json]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from scraper.models import Json, Schema
-from scraper.pipeline.schema import CompiledSchema
+from scraper.pipeline.schema import KEPT, CompiledSchema
 from scraper.pipeline.schema_parts import resolve
 from scraper.pipeline.structured.pointers import escaped
 
@@ -57,6 +58,7 @@ class Wanted:
         return bool(self.fields) or (self.each is not None and bool(self.each.fields))
 
 
+@lru_cache(KEPT)
 def wanted(schema: CompiledSchema) -> Wanted:
     """The root of what `schema` asks for."""
     return _Reader(schema.schema).field("", "", schema.schema, MAX_DEPTH)
