@@ -179,6 +179,24 @@ def test_of_several_offers_the_price_that_is_shown_is_meant():
     assert price(TEXT + ld(PRODUCT | {"offers": [OFFER, OFFER | {"price": "13.50"}]})) == 12.5
 
 
+OFFERS = fields(
+    sku={"type": "string"},
+    offers={"type": "array", "items": fields(price={"type": "number"}, condition={"enum": ["new", "used"]})},
+)
+
+
+def test_a_list_of_offers_is_filled_where_each_has_all_of_it():
+    used = OFFER | {"price": "9.90", "itemCondition": "https://schema.org/UsedCondition"}
+    new = OFFER | {"itemCondition": "https://schema.org/NewCondition"}
+    html = f"{TEXT}<p>{'It boils two litres within three minutes. ' * 2}</p><p>Used 9.90 €</p>"
+    assert values(html + ld(PRODUCT | {"offers": [new, used]}), OFFERS)["offers"] == [
+        {"price": 12.5, "condition": "new"},
+        {"price": 9.9, "condition": "used"},
+    ]
+    assert "offers" not in values(html + ld(PRODUCT | {"offers": [new, OFFER]}), OFFERS)
+    assert "offers" not in values(TEXT + ld(PRODUCT | {"offers": [new, used]}), OFFERS)
+
+
 def test_state_that_counts_in_cents_does_not_contradict():
     state = f'<script>window.__STATE__ = {{"name": "{NAME}", "price": 1250, "currency": "EUR"}}</script>'
     assert price(TEXT + state + ld(PRODUCT)) == 12.5
