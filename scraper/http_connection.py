@@ -31,6 +31,8 @@ LONGEST_HEADER_BYTES: Final = 32 * 1024
 """One header line. Servers' own limits are 8 to 16 KiB; some policies in headers are longer."""
 MOST_UNREAD_BYTES: Final = 256 * 1024
 """Of a body, before the other side is made to wait for whoever reads it."""
+MOST_GATHERED_BYTES: Final = 16 * 1024
+"""Of a body whose reader has time, before it is woken all the same."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """A host's next address is tried when one has not answered for this long (RFC 8305)."""
 _WITHOUT_BODY: Final = {204, 304}
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
         self._waiter: asyncio.Future[None] | None = None
+        self._gathering = False  # the one that waits has time
         self._error: NotHttp | ConnectionLost | None = None  # why there is no more of the response to come
         self._bytes_besides = 0  # received since the last that belonged to a body
         self._head_read = False
@@ -117,11 +120,17 @@ class Connection(asyncio.Protocol):
         while not self._head_read:
             await self._news()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes over the wire. Raises NotHttp and ConnectionLost."""
+    async def pieces(self, *, gather_seconds: float = 0.0) -> AsyncIterator[bytes]:
+        """The body as it comes over the wire. Raises NotHttp and ConnectionLost.
+
+        Behind a piece comes nothing for `gather_seconds`, then all there is, unless it is much or the end: waking its
+        reader costs more than a token is worth.
+        """
         while True:
             if self._pieces:
                 yield self._taken()
+                if gather_seconds and not self._is_over:
+                    await self._gathered(gather_seconds)
             elif self._complete and self._error is None:
                 return
             else:
@@ -134,6 +143,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def _is_over(self) -> bool:
+        return self._complete or self._error is not None
+
     async def _news(self) -> None:
         if self._error is not None:
             raise self._error
@@ -142,6 +155,15 @@ class Connection(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
+
+    async def _gathered(self, seconds: float) -> None:
+        self._gathering = True
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake)
+        try:
+            await self._news()
+        finally:
+            timer.cancel()
+            self._gathering = False
 
     def _taken(self) -> bytes:
         assert self._transport is not None
@@ -153,6 +175,10 @@ class Connection(asyncio.Protocol):
         return piece
 
     def _tell(self) -> None:
+        if not self._gathering or self._is_over or self._unread_bytes >= MOST_GATHERED_BYTES:
+            self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

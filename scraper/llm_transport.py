@@ -20,6 +20,8 @@ from scraper.llm_attempt import ConnectedTooLate
 
 IDLE_SECONDS = 4.0
 """A connection is not used again after this long: uvicorn, which vLLM runs on, closes idle ones after 5 s."""
+GATHER_SECONDS = 0.25
+"""A streamed answer is read so often: its first token and its end are seen at once, and nobody waits for the others."""
 
 
 class ModelServerTransport(httpx.AsyncBaseTransport):
@@ -105,7 +107,7 @@ class _Body(httpx.AsyncByteStream):
         if self._connection is None:
             return
         try:
-            async for piece in self._connection.pieces():
+            async for piece in self._connection.pieces(gather_seconds=GATHER_SECONDS):
                 yield piece
         except (NotHttp, ConnectionLost) as error:
             _raise(error, self._request)

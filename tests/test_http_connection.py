@@ -8,6 +8,7 @@ import pytest
 from scraper import event_loop
 from scraper.http_connection import (
     LONGEST_HEADER_BYTES,
+    MOST_GATHERED_BYTES,
     MOST_HEADERS,
     MOST_UNREAD_BYTES,
     Connection,
@@ -172,6 +173,43 @@ async def test_the_other_side_waits_while_nobody_reads(connection, wire):
     assert not wire.reading
     assert await everything(connection) == body
     assert wire.reading
+
+
+@pytest.mark.virtual_time
+async def test_a_reader_who_has_time_is_woken_for_the_first_piece_and_then_once_in_a_while(connection):
+    async def chatter():
+        connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            connection.data_received(b"2\r\nhi\r\n")
+            await asyncio.sleep(0.01)
+        connection.data_received(b"0\r\n\r\n")
+
+    clock = asyncio.get_running_loop().time
+    began, seen = clock(), []
+    async with asyncio.TaskGroup() as group:
+        group.create_task(chatter())
+        await connection.read_head()
+        seen += [(piece.count(b"hi"), clock() - began) async for piece in connection.pieces(gather_seconds=0.25)]
+    assert seen[0] == (1, 0)
+    assert sum(count for count, _ in seen) == 100
+    assert 4 <= len(seen) <= 6
+    assert seen[-1][1] == pytest.approx(1.0)  # at its end, and not when the time was over
+
+
+@pytest.mark.virtual_time
+async def test_a_reader_who_has_time_is_woken_for_much(connection):
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\nx")
+    arriving = connection.pieces(gather_seconds=60)
+    assert await anext(arriving) == b"x"
+    more = asyncio.create_task(anext(arriving))
+    await asyncio.sleep(1)
+    connection.data_received(b"x" * (MOST_GATHERED_BYTES - 1))
+    await asyncio.sleep(1)
+    assert not more.done()
+    connection.data_received(b"x")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert more.result() == b"x" * MOST_GATHERED_BYTES
 
 
 async def test_a_response_is_read_however_it_is_cut(connection):
