@@ -92,7 +92,9 @@ class Link:
             self._blocked = None
 
     async def channel(self, *, confirms: bool) -> Channel:
-        """A new channel; connects first if need be, trying each address once. Raises Unavailable.
+        """A new channel; connects first if need be, trying each address once.
+
+        Raises Unavailable; Misconfigured where no address has ever served and all of them refuse this program.
 
         It is a channel of aiormq, the documented layer below aio-pika's classes: those wrap each delivery into a
         second task and a second message object, which is 10 to 20 % of the CPU time of receiving and acknowledging.
@@ -108,7 +110,7 @@ class Link:
         """Be open, however long it takes; announces that it waits.
 
         The first time, a wrong password or vhost raises Misconfigured at once. Later it is waited out: what worked
-        once may be on its way back.
+        once may be on its way back (a vhost that still starts, a connection limit, a user database that is away).
         """
         async with self._waiting:
             if not self.is_open:
@@ -170,12 +172,7 @@ class Link:
         if lost:
             self._next += 1  # the next address first: this one has just failed
             raise Unavailable(lost)
-        try:
-            await self._open()
-        except Misconfigured as error:
-            if self._was_open:
-                raise Unavailable(str(error)) from error
-            raise
+        await self._open()
 
     async def _open(self) -> aio_pika.Connection:
         if self._connection is not None and _is_open(self._connection):
@@ -197,14 +194,17 @@ class Link:
             return self._connection
 
     async def _dial_each(self) -> aio_pika.Connection:
-        for tries_left in reversed(range(len(self._addresses))):
+        """Raises Misconfigured only where every address refuses for good and none has ever served."""
+        errors: list[Unavailable | Misconfigured] = []
+        for _ in self._addresses:
             try:
                 return await self._dial(self._addresses[self._next % len(self._addresses)])
-            except Unavailable:
+            except (Unavailable, Misconfigured) as error:
                 self._next += 1
-                if not tries_left:
-                    raise
-        raise AssertionError("unreachable: there is an address")
+                errors.append(error)
+        for_good = not self._was_open and all(isinstance(error, Misconfigured) for error in errors)
+        said = "; ".join(map(str, errors))
+        raise (Misconfigured(said) if for_good else Unavailable(said)) from errors[-1]
 
     async def _dial(self, address: URL) -> aio_pika.Connection:
         where = f"{address.host}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"

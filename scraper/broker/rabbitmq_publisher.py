@@ -16,7 +16,7 @@ from aiormq import Channel, spec
 from scraper.broker.rabbitmq_link import Link
 from scraper.broker.rabbitmq_topology import plain
 from scraper.broker.rabbitmq_wire import properties_of
-from scraper.errors import Unavailable
+from scraper.errors import Misconfigured, Unavailable
 from scraper.ports import Message
 
 IN_FLIGHT = 128
@@ -50,9 +50,10 @@ class Publisher:
                 for _ in range(min(IN_FLIGHT, len(messages))):
                     group.create_task(self._send_each(queue, remaining))
         except ExceptionGroup as errors:  # not `except*`: before Python 3.11.4 what it raises is a group again
-            if errors.split(Unavailable)[1] is not None:
+            if errors.split((Misconfigured, Unavailable))[1] is not None:
                 raise
-            raise Unavailable(str(errors.exceptions[0])) from errors
+            first = errors.exceptions[0]
+            raise (Misconfigured if isinstance(first, Misconfigured) else Unavailable)(str(first)) from errors
 
     async def _send_each(self, queue: str, messages: Iterator[Message]) -> None:
         for message in messages:

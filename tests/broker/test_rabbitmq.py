@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import struct
+from functools import partial
 
 import aio_pika
 import pytest
@@ -18,11 +19,13 @@ from scraper.app import open_broker
 from scraper.broker.rabbitmq import RabbitMQBroker
 from scraper.broker.rabbitmq_consumer import RabbitMQConsumer
 from scraper.broker.rabbitmq_link import Link, parse_addresses, unfitness
+from scraper.broker.rabbitmq_publisher import Publisher
 from scraper.broker.rabbitmq_topology import Topology
 from scraper.broker.rabbitmq_wire import message_of, properties_of, returns_of
 from scraper.config import Settings
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Back, WaitingFor, ignore
+from scraper.patience import until_available
 from scraper.ports import Message
 from tests.rabbitmq import PrivateNode, free_ports
 
@@ -491,6 +494,69 @@ async def test_a_missing_vhost_stops_the_start_at_once(rabbitmq_node, namespace)
     with pytest.raises(Misconfigured, match=r"BROKER_URL: .* refused the vhost 'nowhere'"):
         async with RabbitMQBroker([rabbitmq_node.url_for(vhost="nowhere")], namespace=namespace):
             pass
+
+
+async def test_one_address_that_refuses_does_not_hide_another_that_serves(rabbitmq_node, rabbitmq_url, namespace):
+    wrong = [rabbitmq_node.url_for(password="wrong"), rabbitmq_node.url_for(vhost="nowhere")]
+    async with RabbitMQBroker([*wrong, rabbitmq_url], namespace=namespace) as broker:
+        await broker.publish([Message(b"x")])
+    with pytest.raises(Misconfigured, match=r"refused its user name or password.*refused the vhost 'nowhere'"):
+        async with RabbitMQBroker(wrong, namespace=namespace):
+            pass
+
+
+async def test_an_address_that_is_away_may_be_the_right_one(rabbitmq_node, namespace):
+    (dead,) = free_ports(1)
+    events = []
+    urls = [rabbitmq_node.url_for(password="wrong"), f"amqp://guest:guest@127.0.0.1:{dead}"]
+    broker = RabbitMQBroker(urls, namespace=namespace, observe=events.append)
+    starting = asyncio.create_task(broker.__aenter__())
+    await until(lambda: named(events, WaitingFor))
+    assert "refused its user name or password" in events[0].error
+    assert f"127.0.0.1:{dead}" in events[0].error
+    starting.cancel()
+    await asyncio.wait([starting])
+
+
+async def test_what_worked_once_is_waited_for_when_the_broker_refuses_it(rabbitmq_node, namespace):
+    """A vhost that still starts, a limit of connections, a backend of users that is away: none stops a run."""
+    user = f"user-{namespace}"
+    await asyncio.to_thread(rabbitmq_node.ctl, "add_user", user, "pass")
+    await asyncio.to_thread(rabbitmq_node.ctl, "set_permissions", user, ".*", ".*", ".*")
+    async with (
+        Relay(rabbitmq_node.port) as relay,
+        RabbitMQBroker([f"amqp://{user}:pass@127.0.0.1:{relay.port}"], namespace=namespace) as broker,
+        broker.consumer() as consumer,
+    ):
+        await broker.publish([Message(b"x")])
+        await soon(consumer.receive())
+        await asyncio.to_thread(rabbitmq_node.ctl, "clear_permissions", user)
+        relay.cut()
+        for asking in (broker.depth, partial(broker.publish, [Message(b"y")] * 3)):
+            said = ""
+            async with asyncio.timeout(HANGS_SECONDS):
+                while "refused the vhost" not in said:
+                    with pytest.raises(Unavailable) as error:
+                        await asking()
+                    said = str(error.value)
+        await asyncio.to_thread(rabbitmq_node.ctl, "set_permissions", user, ".*", ".*", ".*")
+        await soon(until_available("broker", partial(broker.publish, [Message(b"y")]), observe=ignore))
+        again = await soon(consumer.receive())
+        assert again.message.body == b"x"
+        await again.ack()
+
+
+async def test_many_messages_are_refused_with_one_plain_error(rabbitmq_node, namespace):
+    """As by a command that has never been connected: the same as for one message, and no group of errors."""
+    link = Link(
+        parse_addresses([rabbitmq_node.url_for(password="wrong")]),
+        purpose="test",
+        heartbeat_seconds=15,
+        limit_seconds=30,
+        observe=ignore,
+    )
+    with pytest.raises(Misconfigured, match="refused its user name or password"):
+        await Publisher(link, restore=link.patiently).send_all(f"{namespace}.tasks", [Message(b"x")] * 3)
 
 
 async def test_missing_permissions_stop_the_start_and_are_named(rabbitmq_node, rabbitmq_url, namespace):
