@@ -15,6 +15,7 @@ from scraper.pipeline.structured.names import PageNames, as_words
 from scraper.pipeline.structured.sayings import Source
 
 MAX_STEPS: Final = 20
+MOST_OF_ITS_NAME: Final = 0.5
 SITE_CHARS: Final = 4  # of a name, to be found in a host by no accident
 LANGUAGE_CHARS: Final = 5  # of the path of a start page, beside its slashes: /en/, /pt-br/
 _START: Final = frozenset(
@@ -72,8 +73,11 @@ def _steps(trail: dict[str, Json]) -> list[Json] | None:
 
 
 def _between(steps: Sequence[Json], names: PageNames, url: str) -> list[Json]:
-    """The steps without those that are no category."""
-    kept = range(bool(_is_start(steps[0], url)), len(steps) - bool(_is_page(steps, names)))
+    """The steps without those that are no category; none where the last one may be either."""
+    is_page = _is_page(steps, names)
+    if is_page is None:
+        return []
+    kept = range(bool(_is_start(steps[0], url)), len(steps) - is_page)
     return [each if at in kept else {} for at, each in enumerate(steps)]
 
 
@@ -87,11 +91,14 @@ def _is_start(step: Json, url: str) -> bool:
     return bool(step["url"]) and len(path) <= LANGUAGE_CHARS and "/" not in path
 
 
-def _is_page(steps: Sequence[Json], names: PageNames) -> bool:
-    last = steps[-1]
-    if not last["url"] and all(each["url"] for each in steps[:-1]):
+def _is_page(steps: Sequence[Json], names: PageNames) -> bool | None:
+    """Whether the last step is the page itself; None where it only has some of the words of the page's name."""
+    name, address = steps[-1]["name"], steps[-1]["url"]
+    if names.is_address(address) or (not address and all(each["url"] for each in steps[:-1])):
         return True
-    return as_words(last["name"]) in names.names or names.is_name(last["name"]) or names.is_address(last["url"])
+    if as_words(name) in names.names or names.is_name(name, share=MOST_OF_ITS_NAME):
+        return True
+    return None if names.is_name(name) else False
 
 
 def _parts(address: str) -> SplitResult:

@@ -49,6 +49,13 @@ def test_the_page_itself_is_no_category(last):
     assert values(html, SCHEMA)["category_path"] == ["Kitchen"]
 
 
+def test_a_last_step_that_may_be_the_page_or_a_category_leaves_the_categories_to_the_model():
+    long_name = f"{NAME} of steel with a whistle and a lid of oak that nobody else has"
+    html = f"<h1>{long_name}</h1>{SHOWN}".replace(TEXT, "") + ld(PRODUCT | {"name": long_name})
+    found = values(html + ld(trail(START, KITCHEN, step(3, "Nordlys kettle 2 l", f"{ROOT}/c/9"))), SCHEMA)
+    assert found == {"breadcrumbs": ["Home", "Kitchen", NAME]}
+
+
 def test_names_may_stand_inside_of_what_the_steps_lead_to():
     inside = [
         {"@type": "ListItem", "position": number, "item": {"@id": f"{ROOT}/c/{number}", "name": name}}
