@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scraper import __version__
-from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 from scraper.host import default_run_dir
 
@@ -34,8 +33,17 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if parts.scheme in {"http", "https"} else None
+    except ValueError:
+        raise ValueError("is no proper address") from None  # its own words quote what may be a password
+    return parts
+
+
 def _broker_url(value: str) -> str:
-    kinds = {urlsplit(url.strip()).scheme for url in value.split(",")}
+    kinds = {_parts(url.strip()).scheme for url in value.split(",")}
     if not kinds <= {"amqp", "amqps"} and kinds != {"sqlite"}:
         raise ValueError("must be sqlite:///path or amqp://… (several amqp URLs with commas)")
     if kinds == {"sqlite"}:
@@ -44,15 +52,14 @@ def _broker_url(value: str) -> str:
 
 
 def _sqlite_url(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _parts(value)
     if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2 or "?" in value or "#" in value:
         raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
     return value
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    _ = parts.port  # raises ValueError for one that is none
+    parts = _parts(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be http://host:port/v1 or https://…")
     return value.rstrip("/")
@@ -284,5 +291,13 @@ def _explain(error: ValidationError, env_file: Path) -> Iterator[str]:
             yield message
         else:
             field = Settings.model_fields[name.lower()]
-            shown = "…" if field.annotation is SecretStr else without_credentials(str(mistake["input"]))[:_SHOWN]
+            shown = _shown(name, str(mistake["input"]), is_secret=field.annotation is SecretStr)
             yield f"{name}={shown}: {message[:1].lower()}{message[1:]} ({field.description})"
+
+
+def _shown(name: str, value: str, *, is_secret: bool) -> str:
+    """A wrong value. Of an address nothing before its last @, which may be a password wherever it stands."""
+    if is_secret:
+        return "…"
+    _, at, host = value.rpartition("@")
+    return f"…@{host[:_SHOWN]}" if at and name.endswith("_URL") else value[:_SHOWN]

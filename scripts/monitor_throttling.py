@@ -180,11 +180,13 @@ class _Log:
         return _without_workers(view, "no worker has said anything yet")
 
     def _read(self) -> None:
-        with suppress(OSError):
-            for chunk in self._chunks:
-                self._reader.take(chunk)
-        self._reader.end()
-        self.ended.set()
+        try:
+            with suppress(OSError):
+                for chunk in self._chunks:
+                    self._reader.take(chunk)
+            self._reader.end()
+        finally:
+            self.ended.set()
 
 
 class _Attached:
@@ -200,7 +202,7 @@ class _Attached:
         self._attachment = Attachment(read_settings())
         self._requests: int | None = None
         self._view = asyncio.run(self._look())
-        threading.Thread(target=lambda: asyncio.run(self._ask()), daemon=True).start()
+        threading.Thread(target=self._keep_asking, daemon=True).start()
 
     def view(self) -> View:
         return self._view
@@ -210,6 +212,12 @@ class _Attached:
         if view.workers:
             return view
         return _without_workers(view, "no worker runs on this host with this VLLM_BASE_URL and RUN_DIR")
+
+    def _keep_asking(self) -> None:
+        try:
+            asyncio.run(self._ask())
+        finally:
+            self.ended.set()
 
     async def _ask(self) -> None:
         async with self._attachment:

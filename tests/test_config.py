@@ -177,6 +177,24 @@ def test_no_character_of_a_password_ends_its_masking():
     assert "cr@et" not in refusal(BROKER_URL="ampq://me:se/cr@et@host/")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROKER_URL", "user:hunter2@rabbit:5672"),
+        ("BROKER_URL", "amqps//user:hunter2@rabbit:5672"),
+        ("BROKER_URL", "amq://user:hunter2@a,amq://user:hunter2@rabbit:5672"),
+        ("BROKER_URL", "amqp://user:hunter2\u2100@rabbit:5672"),
+        ("RESULTS_URL", "postgres:user:hunter2@rabbit:5672"),
+        ("VLLM_BASE_URL", "bob:hunter2@rabbit:5672"),
+        ("VLLM_BASE_URL", "http://bob:hunter2/3@rabbit:5672"),
+    ],
+)
+def test_no_mistake_in_an_address_shows_its_password(name, value):
+    refused = refusal(**{name: value})
+    assert "hunter2" not in refused
+    assert refused.startswith(f"{name}=…@rabbit:5672: ")
+
+
 def test_consumers_that_cannot_all_get_their_turn_are_pointed_out():
     crowded = Settings(workers=100, vllm_requests_per_minute=10)
     assert [name for name, _ in surprises(crowded)] == ["HOLD_LIMIT"]

@@ -12,6 +12,9 @@ from typing import Any
 from scraper import events
 from scraper.events import Event
 
+LARGEST = 10**15
+"""No number of ours comes near it; sums of larger ones leave what JSON can say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -65,6 +68,9 @@ def _as(value: Any, accepted: tuple[type, ...]) -> Any:
         raise TypeError("another type")
     if isinstance(value, dict) and not all(type(each) in {int, float} for each in value.values()):
         raise TypeError("no numbers")
+    numbers = value.values() if isinstance(value, dict) else [value] if isinstance(value, int | float) else []
+    if not all(abs(number) <= LARGEST for number in numbers):  # NaN is not, either
+        raise TypeError("a number beyond all bounds")
     return value
 
 
@@ -85,5 +91,5 @@ _KINDS: dict[str, tuple[Any, dict[str, tuple[type, ...]]]] = {
 def _unix_time(stamp: object) -> float | None:
     try:
         return datetime.fromisoformat(str(stamp)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

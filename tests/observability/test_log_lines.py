@@ -39,6 +39,15 @@ def test_an_event_of_another_version_is_a_line_of_ours_without_an_event():
     assert (said.event, said.name, said.level, said.at) == (None, "something_new", "warning", None)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1e300", "1" + "0" * 400])
+def test_numbers_that_cannot_be_added_up_tell_no_event(number):
+    for event, name in ((answer(), "seconds"), (settled(), "calls"), (settled(), "timings")):
+        fields = json.loads(line(event, at=0))
+        value = f'{{"fetch": {number}}}' if name == "timings" else number
+        text = json.dumps({**fields, name: "HERE"}).replace('"HERE"', value)
+        assert heard(text).event is None
+
+
 def test_fields_of_the_wrong_kind_tell_no_event():
     fields = json.loads(line(settled(fetch=1.0), at=0))
     for name in (field.name for field in dataclasses.fields(events.TaskSettled)):

@@ -55,6 +55,12 @@ def test_snapshots_are_json_and_other_lines_go_to_stderr():
     assert said.stderr == b"other\n"
 
 
+def test_a_line_with_numbers_that_are_none_stops_nothing():
+    broken = log(1).replace(b'"seconds": ', b'"seconds": NaN, "x": ')
+    assert b"NaN" in broken
+    assert b"25 tasks: 25 done" in monitored(log(24) + broken).stdout
+
+
 def test_a_file_is_read_to_its_end_when_asked(tmp_path):
     (tmp_path / "x.log").write_bytes(log(3))
     assert b"3 tasks: 3 done" in monitored(b"", "--file", str(tmp_path / "x.log"), "--no-follow").stdout
