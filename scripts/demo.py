@@ -2,7 +2,7 @@
 """The whole path in under two minutes: submit pages, run the workers, look at the results.
 
 Without settings everything is simulated and local: a web site, a vLLM server with the physics of one RTX 5090, and
-the queue in a file. With VLLM_BASE_URL or BROKER_URL set, yours are used instead.
+the queue in a file. With VLLM_BASE_URL or BROKER_URL in the environment, yours are used instead. No `.env` is read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def _environment(model: str) -> dict[str, str]:
         **LIMITS,
     }
     forced = {"RESULTS_URL": f"sqlite:///{FOLDER / 'demo.db'}", "VLLM_BASE_URL": model, "ALLOW_PRIVATE_ADDRESSES": "on"}
-    return {**own, **os.environ, **forced}
+    if "VLLM_BASE_URL" not in os.environ:
+        forced["VLLM_MODEL"] = ""  # the simulated server serves its own alone
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**own, **os.environ, **forced, "PYTHONPATH": path}
 
 
 def _urls(site: str) -> Iterator[str]:
@@ -87,7 +90,8 @@ def _hint(setting: str) -> str:
 def _step(arguments: list[str], environment: dict[str, str]) -> None:
     shown = [re.sub(rf"^{re.escape(str(ROOT))}/", "", argument) for argument in arguments]
     console.print(f"\n[bold]$ python -m scraper.main {' '.join(shown)}[/bold]")
-    code = subprocess.run([*SCRAPER, *arguments], env=environment, cwd=ROOT, check=False).returncode
+    # not in ROOT, whose `.env` is for the owner's own server
+    code = subprocess.run([*SCRAPER, *arguments], env=environment, cwd=FOLDER, check=False).returncode
     if code:
         sys.exit(f"python -m scraper.main {arguments[0]} ended with exit code {code}")
 
