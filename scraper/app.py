@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -218,7 +218,7 @@ async def _open_worker(
         store=store,
         consumers=consumers,
         limits=_limits(settings),
-        render_result=_result_line if settings.results_queue else None,
+        publish_result=_to_results_queue(broker) if settings.results_queue else None,
         record=_records(settings, stack, observe=observe),
         observe=observe,
     )
@@ -260,10 +260,12 @@ async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:
     return None if task.cancelled() else task.result()
 
 
-def _result_line(result: Result) -> bytes:
+def _to_results_queue(broker: Broker) -> Callable[[Result], Awaitable[None]]:
+    from scraper.broker.rabbitmq import RabbitMQBroker
     from scraper.export import as_line
 
-    return as_line(result)
+    assert isinstance(broker, RabbitMQBroker)  # Settings refuse a results queue of any other
+    return lambda result: broker.publish_result(as_line(result))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
                 f"CONSUMER_TIMEOUT={self.consumer_timeout:g} s: the broker would take tasks back that are still being "
                 "worked on; lower one of the first two, or raise consumer_timeout on the broker and here"
             )
+        if self.results_queue and self.broker_url.startswith("sqlite"):
+            raise ValueError(
+                "RESULTS_QUEUE=on needs RabbitMQ (BROKER_URL=amqp://…): nobody could take results from a queue in a "
+                "file; set it off and read them with `scraper export`"
+            )
         if 0 < self.vllm_context_tokens <= self.vllm_max_tokens:
             raise ValueError(
                 f"VLLM_MAX_TOKENS={self.vllm_max_tokens} leaves no room for a page in "

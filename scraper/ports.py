@@ -99,10 +99,6 @@ class Broker(Protocol):
         """Into the tasks queue, each confirmed as durable before this returns; else raises Unavailable."""
         ...
 
-    async def publish_result(self, line: bytes) -> None:
-        """Into the results queue, confirmed."""
-        ...
-
     async def depth(self) -> Depth: ...
 
 

@@ -82,11 +82,11 @@ class Worker:
         store: Store,
         consumers: int = 3,
         limits: Limits = Limits(),
-        render_result: Callable[[Result], bytes] | None = None,
+        publish_result: Callable[[Result], Awaitable[None]] | None = None,
         record: Sequence[Callable[[Message], Record]] = (),
         observe: Observe,
     ) -> None:
-        """With `render_result`, each done result is also published to the results queue.
+        """`publish_result`: where else each done result goes, once it is stored; may raise Unavailable.
 
         Each of `record` makes the record of a delivery, which is told its steps as they end.
         """
@@ -95,7 +95,7 @@ class Worker:
         self._store = store
         self._consumers = consumers
         self._limits = limits
-        self._render_result = render_result
+        self._publish_elsewhere = publish_result
         self._record = record
         self._observe = observe
         self._shelf = Shelf(store, decode=pipeline.decode, observe=observe)
@@ -232,13 +232,12 @@ class Worker:
         await self._publish_result(result)
 
     async def _publish_result(self, result: Result) -> None:
-        if self._render_result is not None:
-            line = self._render_result(result)
-            await until_available("broker", lambda: self._broker.publish_result(line), observe=self._observe)
+        if (publish := self._publish_elsewhere) is not None:
+            await until_available("broker", lambda: publish(result), observe=self._observe)
 
     async def _publish_again(self, task: Task, end: Outcome, *, returns: int) -> None:
         """A result whose task came back may have been stored by a worker that died before publishing it."""
-        if self._render_result is not None and returns and isinstance(end, Done):
+        if self._publish_elsewhere is not None and returns and isinstance(end, Done):
             result = await self._with_store(lambda: self._store.result(task.task_id))
             if result is not None and result.status == "done":
                 await self._publish_result(result)

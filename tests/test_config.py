@@ -147,6 +147,13 @@ def test_a_hold_and_a_deadline_that_outlast_the_brokers_patience_are_refused():
     assert "CONSUMER_TIMEOUT" in refusal(HOLD_LIMIT="1200")
 
 
+def test_a_results_queue_that_nobody_could_read_is_refused_with_what_to_do():
+    refused = refusal(RESULTS_QUEUE="on")
+    assert "RabbitMQ" in refused
+    assert "scraper export" in refused
+    assert load(RESULTS_QUEUE="on", BROKER_URL="amqp://localhost").results_queue
+
+
 def test_a_first_backoff_over_the_cap_is_refused():
     assert "VLLM_MAX_BACKOFF" in refusal(VLLM_BASE_BACKOFF="61")
 

@@ -633,37 +633,39 @@ async def test_while_a_task_is_held_nothing_moves(bench):
 async def test_a_result_that_was_stored_and_perhaps_not_published_is_published_when_its_task_comes_again(bench, place):  # noqa: F811
     lines, tries = [], []
 
-    async def publish_result(line):
-        tries.append(line)
+    async def publish(result):
+        tries.append(result)
         if len(tries) == 1:
             await take_back(place, bench.broker)
             bench.running.cancel()  # the process dies between storing and publishing
             await asyncio.Event().wait()
-        lines.append(line)
+        lines.append(result.data)
 
-    bench.broker.publish_result = publish_result
     await bench.put("a")
     stop = asyncio.Event()
     first = Worker(
         ScriptedPipeline(a={"n": 1}),
         broker=bench.broker,
         store=bench.store,
-        render_result=lambda row: json.dumps(row.data).encode(),
+        publish_result=publish,
         observe=bench.observe,
     )
     bench.running = asyncio.create_task(first.run(stop, stop))
     await asyncio.wait([bench.running])
     pipeline = ScriptedPipeline()
-    async with bench.working(pipeline, render_result=lambda row: json.dumps(row.data).encode()):
+    async with bench.working(pipeline, publish_result=publish):
         await bench.until_settled(1)
     assert pipeline.ran == []
-    assert lines == [b'{"n": 1}']
+    assert lines == [{"n": 1}]
 
 
 async def test_results_are_published_where_the_owner_wants_them(bench):
-    lines = []
-    bench.broker.publish_result = lambda line: asyncio.sleep(0, lines.append(line))
+    published = []
+
+    async def publish(result):
+        published.append(result.task_id)
+
     await bench.put("a")
-    async with bench.working(ScriptedPipeline(), render_result=lambda row: row.task_id.encode()):
+    async with bench.working(ScriptedPipeline(), publish_result=publish):
         await bench.until_settled(1)
-    assert lines == [b"a"]
+    assert published == ["a"]

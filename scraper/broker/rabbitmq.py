@@ -97,6 +97,7 @@ class RabbitMQBroker:
         await self._publisher.send_all(self._topology.tasks, messages)
 
     async def publish_result(self, line: bytes) -> None:
+        """Into the results queue, confirmed. Only with `results_queue`."""
         await self._publisher.send(self._topology.results, Message(line), high=False)
 
     async def depth(self) -> Depth:

@@ -103,9 +103,6 @@ class SqliteBroker:
         await self._run(self._file.publish, messages)
         self._wake.set()
 
-    async def publish_result(self, line: bytes) -> None:
-        await self._run(self._file.publish_result, line)
-
     async def depth(self) -> Depth:
         return await self._run(self._file.depth)
 

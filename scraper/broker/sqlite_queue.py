@@ -125,10 +125,6 @@ class QueueFile:
             )
             db.executemany(_PUBLISH, [self._row(place, each) for place, each in enumerate(messages, last + 1)])
 
-    def publish_result(self, line: bytes) -> None:
-        with self._file.writing(durable=True) as db:
-            db.execute("INSERT INTO queue_results (queue, line) VALUES (?, ?)", (self._queues["tasks"], line))
-
     def take(self, wanted: Mapping[QueueName, int]) -> list[Taken]:
         """Up to so many of each queue. Next to nothing is read while nothing has changed since the last call."""
         now = self._now()

@@ -57,7 +57,6 @@ CREATE TABLE IF NOT EXISTS queue_owners (
     started TEXT NOT NULL,
     pid_namespace TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS queue_results (id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, line BLOB NOT NULL);
 CREATE TRIGGER IF NOT EXISTS queue_message_came AFTER INSERT ON queue_messages BEGIN
     UPDATE queue_depths SET messages = messages + 1 WHERE queue = new.queue AND state = new.state;
 END;

@@ -20,7 +20,7 @@ def connect(kind, target, namespace, **options):
         return SqliteBroker(target, namespace=namespace, **options)
     from scraper.broker.rabbitmq import RabbitMQBroker  # noqa: PLC0415 one kind at a time
 
-    return RabbitMQBroker([target], namespace=namespace, results_queue=True, **options)
+    return RabbitMQBroker([target], namespace=namespace, **options)
 
 
 def say(line):

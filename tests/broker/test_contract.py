@@ -325,12 +325,6 @@ async def test_depth_counts_the_consumers_where_it_can(broker):
         assert depth.consumers in (2, None)
 
 
-async def test_results_are_confirmed_and_no_tasks(broker):
-    await broker.publish_result(b'{"task_id": "a"}')
-    await broker.publish_result(bytes(range(256)))
-    assert (await broker.depth()).tasks == 0
-
-
 async def test_a_message_that_is_never_settled_ends_in_the_parked_queue(broker):
     await publish(broker, b"poison")
     for returns in range(DELIVERY_LIMIT + 1):

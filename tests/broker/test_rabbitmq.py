@@ -159,6 +159,15 @@ def _plain(arguments):
     return arguments if isinstance(arguments, dict) else {name: value for name, _, value in arguments}
 
 
+async def test_results_wait_in_their_queue_for_whoever_takes_them(rabbitmq_url, namespace, channel):
+    async with RabbitMQBroker([rabbitmq_url], namespace=namespace, results_queue=True) as broker:
+        for line in (b'{"task_id": "a"}', bytes(range(256))):
+            await broker.publish_result(line)
+        assert (await broker.depth()).tasks == 0
+    queue = await channel.get_queue(f"{namespace}.results")
+    assert [(await queue.get(no_ack=True)).body for _ in range(2)] == [b'{"task_id": "a"}', bytes(range(256))]
+
+
 async def test_there_is_no_results_queue_unless_asked_for(rabbitmq_url, namespace):
     async with RabbitMQBroker([rabbitmq_url], namespace=namespace) as broker:
         with pytest.raises(Unavailable, match=rf"{namespace}\.results is missing"):

@@ -572,7 +572,6 @@ def test_a_locked_file_is_unavailable_and_nothing_is_half_done(open_queue, lock)
     lock("lock")
     for attempt in (
         lambda: publish(queue, b"b", b"c"),
-        lambda: queue.publish_result(b"line"),
         lambda: queue.remove(taken.lease),
         lambda: queue.move(taken.lease, delay_seconds=5, attempts=1),
         lambda: queue.give_back([GivenBack(taken.lease, 1)]),

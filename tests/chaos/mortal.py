@@ -16,7 +16,7 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -47,7 +47,6 @@ STEPS: tuple[tuple[type, str], ...] = (
     (QueueFile, "remove"),
     (QueueFile, "move"),
     (QueueFile, "publish"),
-    (QueueFile, "publish_result"),
     (SqliteStore, "save"),
     (SqliteWorkbench, "lend_pages"),
     (SqliteWorkbench, "replayed"),
@@ -130,7 +129,7 @@ async def _live(place: Place, *, step: Callable[[], None], ends: Mapping[str, st
             store=store,
             consumers=1,
             limits=Limits(max_attempts=2),
-            render_result=_line,
+            publish_result=_to_results_queue(broker) if isinstance(broker, RabbitMQBroker) else None,
             observe=lambda _: None,
         )
         stop = asyncio.Event()
@@ -166,8 +165,8 @@ def _fails(task_id: str, why: str) -> None:
     raise AssertionError(f"{task_id} was not replayed: {why}")
 
 
-def _line(result: Result) -> bytes:
-    return result.task_id.encode()
+def _to_results_queue(broker: RabbitMQBroker) -> Callable[[Result], Awaitable[None]]:
+    return lambda result: broker.publish_result(result.task_id.encode())
 
 
 class Scripted:
