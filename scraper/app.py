@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows concrete classes. Settings go in, running things come out.
+"""The composition root: with `commands`, the only place that knows concrete classes. Settings in, running things out.
 
 Imports stand inside the functions that need them: a worker pays in memory only for what it runs.
 """

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 from scraper.testing.site import Answer, SimulatedSite
@@ -111,6 +112,19 @@ async def test_pages_become_the_data_that_stands_on_them(service, site):
     assert {row["url"]: row["data"]["sku"] for row in rows} == {
         url: site.truth(f"/product/{number}")["sku"] for number, url in enumerate(urls, start=1)
     }
+
+
+async def test_results_wait_in_their_queue_as_well_where_the_owner_wants_them(service, site, broker_url):
+    service.environment["RESULTS_QUEUE"] = "on"
+    if broker_url is None:
+        assert "RESULTS_QUEUE=on needs RabbitMQ" in (await submit(service, code=2)).stderr
+        return
+    await submit(service, site.url("/product/1"))
+    await said(service, "--until-empty")
+    [stored] = await asyncio.to_thread(service.results)
+    async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:
+        queue = await channel.get_queue(f"{service.environment['QUEUE_NAMESPACE']}.results")
+        assert json.loads((await queue.get(no_ack=True)).body) == stored
 
 
 TROUBLE = {

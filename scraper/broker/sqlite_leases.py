@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from scraper.broker.sqlite_file import SharedFile
 from scraper.host import Process, pid_namespace, this_process
 
-LEASE_SECONDS = 15.0  # DELIVERY.md: as long as RabbitMQ waits for a heartbeat
+LEASE_SECONDS = 15.0  # as long as RabbitMQ waits for a heartbeat
 RENEW_SECONDS = 5.0  # two renewals may fail
 IDLE_SECONDS = 60.0  # an owner that holds nothing is only counted as a consumer
 LOOK_SECONDS = 1.0  # how often the others' processes are looked at

@@ -4,6 +4,8 @@ Whoever reads the log at the other end of a pipe may be slow, stopped or gone. A
 whole event loop, so a pipe is opened once more for this process alone, without blocking: lines wait here while it is
 full, the oldest are dropped beyond a bound, and how many is told once there is room again. What others do with the
 same pipe does not change. Terminals and files are written as they are.
+
+Any thread may write: a library warns in threads of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import atexit
 import os
 import select
 import stat
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -38,34 +41,40 @@ class PatientStream:
         self._left_out = 0
         self._begun = False  # the first of those waiting is the rest of a piece
         self._retry: asyncio.TimerHandle | None = None
+        self._lock = threading.RLock()  # `dropped` writes a line, inside a flush
         if self._pipe is not None:
             atexit.register(self.close)
 
     def write(self, text: str) -> None:
-        if self._pipe is None:
-            with suppress(OSError, ValueError):
-                self._stream.write(text)
-            return
-        self._waiting.append(text.encode(errors="replace"))
-        self._waiting_bytes += len(self._waiting[-1])
+        with self._lock:
+            if self._pipe is None:
+                with suppress(OSError, ValueError):
+                    self._stream.write(text)
+            else:
+                self._line_up(text.encode(errors="replace"))
+
+    def flush(self) -> None:
+        with self._lock:
+            if self._pipe is None:
+                with suppress(OSError, ValueError):
+                    self._stream.flush()
+                return
+            self._drain()
+            if self._waiting:
+                self._try_again_later()
+            elif self._left_out:
+                count, self._left_out = self._left_out, 0
+                self._dropped(count)
+
+    def _line_up(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
         begun = [self._waiting.popleft()] if self._begun else []  # a line that is half out is finished
         while self._waiting_bytes > MOST_WAITING_BYTES and len(self._waiting) > 1:
             oldest = self._waiting.popleft()
             self._waiting_bytes -= len(oldest)
             self._left_out += oldest.count(b"\n")
         self._waiting.extendleft(begun)
-
-    def flush(self) -> None:
-        if self._pipe is None:
-            with suppress(OSError, ValueError):
-                self._stream.flush()
-            return
-        self._drain()
-        if self._waiting:
-            self._try_again_later()
-        elif self._left_out:
-            count, self._left_out = self._left_out, 0
-            self._dropped(count)
 
     def _drain(self) -> None:
         assert self._pipe is not None
@@ -102,15 +111,16 @@ class PatientStream:
 
     def close(self) -> None:
         """The last words, as far as somebody reads them soon."""
-        if self._pipe is None:
-            return
-        until = time.monotonic() + LAST_WORDS_SECONDS
-        self._drain()
-        while self._waiting and (left := until - time.monotonic()) > 0:
-            select.select([], [self._pipe], [], left)
+        with self._lock:
+            if self._pipe is None:
+                return
+            until = time.monotonic() + LAST_WORDS_SECONDS
             self._drain()
-        os.close(self._pipe)
-        self._pipe = None
+            while self._waiting and (left := until - time.monotonic()) > 0:
+                select.select([], [self._pipe], [], left)
+                self._drain()
+            os.close(self._pipe)
+            self._pipe = None
 
 
 def _opened_again(stream: IO[str]) -> int | None:

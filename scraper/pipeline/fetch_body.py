@@ -15,7 +15,7 @@ from scraper.pipeline.content_types import SNIFF_BYTES, Kind, NotAPage, charset_
 from scraper.pipeline.unpack import Broken, TooMuch, UnknownEncoding, Unpacker
 
 DECODE_ON_LOOP_BYTES = 256 * 1024
-"""Larger bodies are decoded in a thread, as they are cleaned in one."""
+"""Larger bodies are decoded in a thread; the event loop is not stopped for them."""
 
 
 async def read_page(response: httpx.Response, *, max_bytes: int) -> Page:

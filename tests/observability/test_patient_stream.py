@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -84,6 +85,36 @@ def test_lines_that_were_left_out_are_counted_once_there_is_room():
     assert set(lines) <= set(written)
     assert lines == sorted(lines)
     assert len(lines) + dropped[0] == len(written)
+
+
+def test_lines_of_two_threads_come_whole_though_one_is_half_out(monkeypatch):
+    """A library's own thread writes between the moment a piece was taken and the moment its rest is put back."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb") as reader:
+        patient = PatientStream(stream, dropped=lambda _: None)
+        others, write = [], os.write
+
+        def library():
+            patient.write("other\n")
+            patient.flush()
+
+        def half(pipe, piece):
+            if others:
+                return write(pipe, piece)
+            others.append(threading.Thread(target=library))
+            written = write(pipe, piece[:10])
+            others[0].start()
+            others[0].join(0.5)  # it waits for its turn; where there is none, it is through by then
+            return written
+
+        monkeypatch.setattr(os, "write", half)
+        patient.write(f"{'x' * 100}\n")
+        patient.flush()
+        others[0].join()
+        patient.flush()
+        patient.close()
+        stream.close()
+        assert sorted(reader.read().decode().splitlines()) == ["other", "x" * 100]
 
 
 def test_a_line_longer_than_a_pipe_comes_whole():
