@@ -507,6 +507,28 @@ async def test_the_model_is_asked_only_for_what_is_missing(trace):
     assert '{"name": "Red kettle", "price": 12}' in user["content"].split("</page>")[1]
 
 
+async def test_a_list_that_the_pages_data_tells_whole_is_not_read_in_parts(trace):
+    entries = [{"@type": ["Product"], "name": f"Kettle {number}", "position": number} for number in range(1, 101)]
+    listed = {"@type": ["ItemList"], "itemListElement": entries, "numberOfItems": 100}
+    shown = "\n".join(
+        f"### Kettle {number}\nIt boils two litres of water in three minutes." for number in range(1, 101)
+    )
+    page = Document(
+        f"# Our kettles\n{shown}\nSorted by size", structured=(STRUCTURED[0], STRUCTURED[1] | {"value": listed})
+    )
+    entry = {"type": "object", "properties": {"name": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "properties": {"results": {"type": "array", "items": entry}, "order": {"type": "string"}},
+    }
+    model = ScriptedModel('{"order": "size"}', context=2_500)
+    found = await extract_kettle(model, trace, schema=schema, document=page)
+    assert found.data["results"][99] == {"name": "Kettle 100"}
+    assert found.data["order"] == "size"
+    assert trace.calls == 1
+    assert model.formats[0]["json_schema"]["schema"]["properties"].keys() == {"order"}
+
+
 async def test_the_system_message_is_the_same_with_and_without_known_values(trace):
     model = ScriptedModel('{"finish": "steel"}', '{"finish": "steel"}')
     await extract_kettle(model, trace, schema=WITH_FINISH)
