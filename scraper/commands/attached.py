@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from scraper.observability.picture import Picture
 from scraper.observability.view import Queue, View
 
 QUEUE_SECONDS = 2.0
+SHARED_SECONDS = 0.9  # less than the second after which each open page asks again
 
 
 async def host_picture(settings: Settings) -> Picture:
@@ -41,13 +43,19 @@ def _is_ours(told: Mapping[str, Any]) -> bool:
 
 
 class Attachment:
-    """Asks whenever it is asked; inside its context also the broker, every few seconds, how many tasks are left."""
+    """Asks when it is asked, once for all who ask within a second: supervisors do not feel how many pages are open.
+
+    Inside its context it also asks the broker, every few seconds, how many tasks are left.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._queue: Queue | None = None
         self._in_hand = 0
         self._watching: asyncio.Task[None] | None = None
+        self._asking = asyncio.Lock()
+        self._asked_at = -math.inf
+        self._picture = Picture()
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
@@ -62,11 +70,14 @@ class Attachment:
             await ended(self._watching)
 
     async def picture(self) -> Picture:
-        """As it is now."""
-        picture = await host_picture(self._settings)
-        picture.queue_says(self._queue, at=time.time())
-        self._in_hand = picture.total().in_hand
-        return picture
+        """As it is now, or was a moment ago."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= SHARED_SECONDS:
+                picture = await host_picture(self._settings)
+                picture.queue_says(self._queue, at=time.time())
+                self._in_hand = picture.total().in_hand
+                self._picture, self._asked_at = picture, time.monotonic()
+        return self._picture
 
     async def view(self) -> View:
         return (await self.picture()).view(time.time())

@@ -41,9 +41,11 @@ async def telling(
         writer.transport.abort()
 
     path = _socket(endpoint, run_dir, secrets.token_hex(4))
+    unborn = path.with_suffix(".new")  # until it listens, whoever asks would take it for one that was left behind
     try:
-        server = await asyncio.start_unix_server(answer, path=os.fspath(path))
-        path.chmod(0o600)
+        server = await asyncio.start_unix_server(answer, path=os.fspath(unborn))
+        unborn.chmod(0o600)
+        unborn.rename(path)
         await asyncio.to_thread(_tidy_up, path)
     except OSError as error:
         observe(SettingWarning("RUN_DIR", f"no socket for those who watch can be made: {error.strerror or error}"))

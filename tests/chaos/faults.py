@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -88,7 +89,7 @@ async def killed_while_writing(world: World) -> None:
     while world.happened.get("killed while writing", 0) < most_kills(world) / 2 and world.unsettled:
         await asyncio.sleep(0.01)
         for pid in world.workers()[:1] if world.random.random() < 0.5 else world.workers()[-1:]:
-            await asyncio.to_thread(_kill_if_it_writes, world, pid)
+            world.was_stopped(await asyncio.to_thread(_kill_if_it_writes, world, pid))
 
 
 def most_kills(world: World) -> int:
@@ -109,17 +110,20 @@ async def _stopped(world: World, pid: int) -> None:
         await asyncio.sleep(FREEZE_SECONDS)
     finally:
         os.kill(pid, signal.SIGCONT)
+    world.was_stopped(FREEZE_SECONDS)
     world.count("stopped")
 
 
-def _kill_if_it_writes(world: World, pid: int) -> None:
-    """Stop it where it stands; if the database is locked then, it is this process that writes."""
+def _kill_if_it_writes(world: World, pid: int) -> float:
+    """Stop it where it stands; if the database is locked then, it is this process that writes. How long it stood."""
+    stopped = time.monotonic()
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
         if _is_locked(world):
             os.kill(pid, signal.SIGKILL)
             world.count("killed while writing")
         os.kill(pid, signal.SIGCONT)
+    return time.monotonic() - stopped
 
 
 def _is_locked(world: World) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.chaos.audit import Rules, Seen, Stored, ahead_of_pace, audit, leaked, most_in
+from tests.chaos.audit import Rules, Seen, Stall, Stored, ahead_of_pace, audit, leaked, most_in
 
 RULES = Rules(max_in_flight=2, interval_seconds=0.05)
 EXPECTED = {"a": "done", "b": "done", "c": "bad_task", "d": "crash_loop"}
@@ -122,12 +122,48 @@ def test_being_ahead_of_the_pace_is_measured_over_every_stretch(starts, ahead):
 
 
 def test_a_machine_that_lets_programs_wait_explains_as_many_late_starts_as_there_are_slots():
-    bunched = seen(starts=[10.0, 10.0, 10.0], unsteady_seconds=0.05)
+    waited = [Stall(9.0, 10.0, 1.0)]
+    bunched = seen(starts=[10.0, 10.0, 10.0], unsteady_seconds=0.05, stalls=waited)
     assert audit(EXPECTED, bunched, RULES).breaches == ()
-    bunched = seen(starts=[10.0] * 5, unsteady_seconds=5.0)
+    bunched = seen(starts=[10.0] * 5, unsteady_seconds=5.0, stalls=waited)
     assert audit(EXPECTED, bunched, RULES).breaches == (
         "requests started 4.00 intervals ahead of the pace, 3.00 can be explained",
     )
+
+
+PACED = [10.0 + 0.05 * number for number in range(40)]
+IMPATIENT = [*PACED[:20], PACED[19] + 0.001, *PACED[20:]]
+"""One start more than the pace allows: its client did not wait for it."""
+STEADY = [Stall(10.0 + 0.01 * number, 10.01 + 0.01 * number, 0.0004) for number in range(200)]
+
+
+@pytest.mark.parametrize("unsteady", [0.0, 5.0])
+def test_a_client_that_ignores_the_pace_by_one_start_is_found_where_the_machine_was_steady_then(unsteady):
+    """However late it was at some other time of the run."""
+    elsewhere = [Stall(11.5, 11.7, 0.2)]
+    planted = seen(starts=IMPATIENT, stalls=[*STEADY[:140], *elsewhere], unsteady_seconds=unsteady)
+    count = audit(EXPECTED, planted, RULES)
+    assert len(count.breaches) == 1
+    assert count.unexplained > 0.25
+
+
+@pytest.mark.parametrize(
+    ("late", "stalls"),
+    [
+        (0.024, []),  # a grant is good for half an interval
+        (0.049, [Stall(10.96, 11.0, 0.02)]),  # and then its worker had no processor
+        (0.049, [Stall(7.0, 10.99, 3.99)]),  # or was stopped
+    ],
+)
+def test_a_start_that_is_late_is_no_start_too_many(late, stalls):
+    starts = sorted([*PACED[:19], PACED[19] + late, *PACED[20:]])
+    count = audit(EXPECTED, seen(starts=starts, stalls=stalls), RULES)
+    assert (count.breaches, count.unexplained) == ((), 0)
+
+
+def test_a_start_that_is_later_than_anything_explains_is_a_breach():
+    starts = [*PACED[:19], PACED[19] + 0.049, *PACED[20:]]
+    assert len(audit(EXPECTED, seen(starts=starts, stalls=STEADY[:10]), RULES).breaches) == 1
 
 
 def test_a_pace_that_is_not_kept_at_all_is_no_matter_of_the_machine():

@@ -84,6 +84,13 @@ def processor_seconds(pid: int) -> float:
     return 0.0
 
 
+def seconds_without_processor(pid: int) -> float:
+    """How long its main thread has been ready to run so far, and had to wait for its turn; 0 where nobody counts it."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
 def command_of(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()

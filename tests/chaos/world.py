@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import secrets
@@ -28,7 +29,7 @@ from typing import Any, Protocol, Self
 
 from scraper.testing.site import SimulatedSite
 from scraper.testing.vllm import SimulatedVLLM
-from tests.chaos.audit import DONE, Count, Rules, Seen, audit, leaked
+from tests.chaos.audit import DONE, SAMPLED_SECONDS, Count, Rules, Seen, Stall, audit, leaked
 from tests.chaos.disk import Disk
 from tests.chaos.tasks import BODY_SECRET, PAGE_SECRET, PROMPT_SECRET, TASK_MAX_BYTES, Given, given
 from tests.chaos.witnesses import (
@@ -38,6 +39,7 @@ from tests.chaos.witnesses import (
     events,
     is_alive,
     processes_with,
+    seconds_without_processor,
     statement_of,
 )
 from tests.rabbitmq import dismiss, kill_when_we_are_gone
@@ -76,8 +78,8 @@ STOP_SECONDS, TOOK_TOO_LONG = 60.0, -1
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 180.0
 """For a few tasks: workers that died often are started again after half a minute, and some tasks wait a minute."""
-REFEREE_SECONDS = 0.01
 
+_SHORTEST_STALL_SECONDS = 0.0005
 _STAYS = {"log", "scraper.db", "data/scraper.db"} | {f"run/host_turns.sqlite{end}" for end in ("", "-wal", "-shm")}
 """Of two processes that close a database in the same moment, SQLite lets neither tidy up behind the other."""
 
@@ -129,6 +131,7 @@ class World:
         self._codes: list[int] = []
         self._guards = contextlib.ExitStack()
         self._late = 0.0
+        self._stalls: list[Stall] = []
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -137,7 +140,7 @@ class World:
                 SimulatedVLLM(time_scale=TIME_SCALE, api_key=API_KEY, seed=self._seed)
             )
             self.site = await stack.enter_async_context(SimulatedSite())
-            watch = asyncio.create_task(self._watch_the_referee())
+            watch = asyncio.create_task(self._watch_for_stalls())
             stack.push_async_callback(_ended, watch)
             stack.enter_context(self._guards)
             stack.callback(self.kill)
@@ -217,7 +220,7 @@ class World:
 
     def workers(self) -> list[int]:
         """Pids of the workers that run now."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, IndexError):  # none was started so far
             children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children").read_text().split()
             return [int(child) for child in children if is_alive(int(child))]
         return []
@@ -225,6 +228,11 @@ class World:
     def processes(self) -> list[int]:
         """Pids of everything of this world that runs now, children of workers included."""
         return [pid for pid in processes_with(f"PATH={self._mark}:") if pid != os.getpid()]
+
+    def was_stopped(self, seconds: float) -> None:
+        """Say that a worker could not run for so long, until now."""
+        now = asyncio.get_running_loop().time()
+        self._stalls.append(Stall(now - seconds, now, seconds))
 
     def count(self, what: str, more: float = 1) -> None:
         """Say that something happened; a row demands that enough did."""
@@ -283,6 +291,7 @@ class World:
             max_in_flight=stats.max_in_flight,
             starts=stats.starts,
             unsteady_seconds=self._late,
+            stalls=self._stalls,
             exit_code=next(filter(None, self._codes), 0),
             processes=[f"{pid} {command_of(pid)}" for pid in self.processes()],
             files=files,
@@ -320,13 +329,23 @@ class World:
                 continue
             yield name
 
-    async def _watch_the_referee(self) -> None:
-        """How late this loop, which the model server and its referee share, gets to see what has arrived."""
+    async def _watch_for_stalls(self) -> None:
+        """How late this loop, which the model server shares, gets to see what has arrived; what its workers wait."""
         clock = asyncio.get_running_loop().time
+        waited: dict[int, float] = {}
+        looked = -math.inf
         while True:
-            due = clock() + REFEREE_SECONDS
-            await asyncio.sleep(REFEREE_SECONDS)
-            self._late = max(self._late, clock() - due)
+            began = clock()
+            await asyncio.sleep(SAMPLED_SECONDS)
+            late = clock() - began - SAMPLED_SECONDS
+            self._late = max(self._late, late)
+            if began - looked > LOOK_SECONDS:
+                looked = began
+                waited = {pid: waited.get(pid, seconds_without_processor(pid)) for pid in self.workers()}
+            before, waited = waited, {pid: seconds_without_processor(pid) for pid in waited}
+            kept = max((waited[pid] - before[pid] for pid in waited), default=0.0) + max(0.0, late)
+            if kept > _SHORTEST_STALL_SECONDS:
+                self._stalls.append(Stall(began, clock(), kept))
 
 
 async def until(true: Callable[[], bool], *, seconds: float) -> None:

@@ -55,6 +55,21 @@ async def test_a_supervisor_tidies_up_behind_killed_ones_and_leaves_the_living(t
             assert new.name.startswith(own.name[:10])
 
 
+async def test_one_that_is_just_being_made_is_not_taken_for_one_that_was_left(tmp_path, monkeypatch):
+    serve = asyncio.start_unix_server
+
+    async def serve_slowly(answer, path):
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(path)
+        await ask_all(ENDPOINT, tmp_path)  # as whoever looks in this moment does
+        return await serve(answer, sock=listening)
+
+    monkeypatch.setattr(asyncio, "start_unix_server", serve_slowly)
+    async with telling(ENDPOINT, tmp_path, lambda: {"total": 1}, observe=[].append):
+        assert await ask_all(ENDPOINT, tmp_path) == [{"total": 1}]
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_folder_that_takes_no_socket_is_a_warning(tmp_path, monkeypatch):
     async def refuse(*_, **__):
         raise PermissionError(1, "Operation not permitted")  # as a file system without sockets says it
