@@ -218,8 +218,11 @@ class Workbench(Protocol):
         """Remember as waiting: each id, if it is still parked as of the submission that is named."""
         ...
 
-    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Let the task of the second id, which is done, read the page of the parked row of the first until it ends."""
+    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> list[str]:
+        """Let the task of the second id, which is done, read the page of the parked row of the first until it ends.
+
+        There is one place for it: returns the first ids of those that came too late, while another row's page is lent.
+        """
         ...
 
     async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:

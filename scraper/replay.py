@@ -10,8 +10,8 @@ next replay, under the same submission: the workers recognise what has ended alr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from scraper.errors import Permanent
 from scraper.events import Observe, ignore
@@ -52,30 +52,53 @@ async def replay(
     """
     counts = ReplayCounts()
     async for batch in workbench.handed_out(selection):
-        messages: list[Message] = []
-        waiting: list[tuple[str, int]] = []
-        beside: list[tuple[str, int]] = []
-        lent: list[tuple[str, str]] = []
+        ready: list[tuple[Result, Message]] = []
+        refusals: list[tuple[str, str]] = []
         for result, remains in batch:
             try:
                 message = replayed_message(result, remains, decode=decode, changes=changes, fetch_again=fetch_again)
-                messages.append(message)
-                (waiting if message.task_id == result.task_id else beside).append((result.task_id, result.submission))
-                if message.task_id != result.task_id and message.stored_page:
-                    lent.append((result.task_id, message.task_id))
+                ready.append((result, message))
             except Permanent as error:
-                counts = replace(counts, refused=counts.refused + 1)
-                refused(result.task_id, str(error))
-        if lent:  # before anybody can look for it
-            await until_available("store", lambda: workbench.lend_pages(lent), observe=observe)  # noqa: B023 awaited here
-        if messages:
-            await until_available("broker", lambda: broker.publish(messages), observe=observe)  # noqa: B023 awaited here
-            await until_available("store", lambda: workbench.replayed(waiting), observe=observe)  # noqa: B023 awaited here
-        if beside:  # it comes back if it fails again, and may be back by now
-            await until_available("store", lambda: workbench.handed_on(beside), observe=observe)  # noqa: B023 awaited here
-        counts = replace(counts, replayed=counts.replayed + len(messages))
+                refusals.append((result.task_id, str(error)))
+        late = await _late_for_their_page(ready, workbench=workbench, observe=observe)
+        refusals += [(task_id, _PAGE_IS_LENT) for task_id in late]
+        ready = [(result, message) for result, message in ready if result.task_id not in late]
+        for refusal in refusals:
+            refused(*refusal)
+        await _publish(ready, workbench=workbench, broker=broker, observe=observe)
+        counts = ReplayCounts(counts.replayed + len(ready), counts.refused + len(refusals))
         progress(counts)
     return counts
+
+
+_PAGE_IS_LENT = "another replay of its id reads its own stored page now; try again when that has ended, or with --fetch"
+
+
+async def _late_for_their_page(
+    ready: Sequence[tuple[Result, Message]], *, workbench: Workbench, observe: Observe
+) -> set[str]:
+    """Lend those that run under a done id their pages, before anybody can look for them. Which rows came too late."""
+    lent = [
+        (result.task_id, message.task_id)
+        for result, message in ready
+        if message.stored_page and message.task_id != result.task_id
+    ]
+    return set(await until_available("store", lambda: workbench.lend_pages(lent), observe=observe)) if lent else set()
+
+
+async def _publish(
+    ready: Sequence[tuple[Result, Message]], *, workbench: Workbench, broker: Broker, observe: Observe
+) -> None:
+    """Confirmed, and only then marked; what was parked beside a done id leaves its row."""
+    messages = [message for _, message in ready]
+    rows = [(result.task_id, result.submission, message.task_id == result.task_id) for result, message in ready]
+    if messages:
+        waiting = [(task_id, submission) for task_id, submission, stays in rows if stays]
+        await until_available("broker", lambda: broker.publish(messages), observe=observe)
+        await until_available("store", lambda: workbench.replayed(waiting), observe=observe)
+    if beside := [(task_id, submission) for task_id, submission, stays in rows if not stays]:
+        # it comes back if it fails again, and may be back by now
+        await until_available("store", lambda: workbench.handed_on(beside), observe=observe)
 
 
 def replayed_message(

@@ -228,6 +228,40 @@ async def test_what_was_parked_beside_an_older_result_reads_its_stored_page_and_
     assert await store.remains("a") is None
 
 
+async def test_of_two_parked_beside_one_result_each_reads_its_own_page(store, workbench):
+    """One after the other: there is one place for a page that is lent."""
+    other_body = BODY.replace(b'"high"', b'"normal"')
+    first, other = Page(URL, "<p>in May"), Page(URL, "<p>in June")
+    await store.save(done("a"))
+    await store.save(parked("body-1", submission=7), Remains(BODY, first))
+    await store.save(parked("body-2", submission=8), Remains(other_body, other))
+    queue, refused = Queue(), []
+    assert await run(workbench, queue, refused=refused) == ReplayCounts(replayed=1, refused=1)
+    assert ([each.body for each in queue.messages], (await store.remains("a")).page) == ([BODY], first)
+    [(task_id, why)] = refused
+    assert task_id == "body-2"
+    assert "--fetch" in why
+    assert await workbench.counts(ALL) == {ParkReason.PAGE_GONE: 1}
+
+    assert await run(workbench, queue) == ReplayCounts(refused=1)  # the first is still on its way
+    await store.save(parked("body-1", submission=8), Remains(BODY, first), settled_id="a")
+    assert await run(workbench, queue, selection=Selection(task_ids=("body-2",))) == ReplayCounts(replayed=1)
+    assert (await store.remains("a")).page == other
+
+
+async def test_a_replay_that_was_broken_off_lends_the_same_page_again(store, workbench):
+    def pull():
+        raise PulledPlug
+
+    page = Page(URL, "<p>")
+    await store.save(done("a"))
+    await store.save(parked("body-1", submission=7), Remains(BODY, page))
+    with pytest.raises(PulledPlug):
+        await run(workbench, Queue(after=pull))
+    assert await run(workbench, Queue()) == ReplayCounts(replayed=1)
+    assert (await store.remains("a")).page == page
+
+
 async def test_one_that_failed_again_before_it_left_the_shelf_stays_there(store, workbench):
     await store.save(done("a"))
     await store.save(parked("body-1", submission=7), Remains(BODY))

@@ -537,14 +537,14 @@ async def test_a_task_that_came_back_often_is_treated_as_a_suspect(bench):
     assert pipeline.suspects == ["a"]
 
 
-async def given_up(bench, body, *, returns):
+async def given_up(bench, message, *, returns):
     """A message that the broker has put with the dead letters, and that came back from there as well."""
 
     async def take_and_leave(queue, seconds):
         async with bench.broker.consumer(queue) as consumer, asyncio.timeout(seconds):
             await consumer.receive()
 
-    await bench.broker.publish([Message(body)])
+    await bench.broker.publish([message])
     while (await bench.broker.depth()).parked == 0:
         with contextlib.suppress(TimeoutError):
             await take_and_leave("tasks", 0.5)
@@ -553,7 +553,7 @@ async def given_up(bench, body, *, returns):
 
 
 async def test_what_the_broker_gave_up_is_moved_into_the_store(bench):
-    await given_up(bench, b'{"id": "a"}', returns=0)
+    await given_up(bench, Message(b'{"id": "a"}'), returns=0)
     async with bench.working(ScriptedPipeline()):
         assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
         assert await empty(bench)
@@ -564,12 +564,41 @@ async def test_what_kills_its_workers_even_as_a_dead_letter_is_parked_unread(ben
         def decode(self, body):
             raise AssertionError("a worker would have died")
 
-    await given_up(bench, b'{"id": "a"}', returns=2)
+    await given_up(bench, Message(b'{"id": "a"}'), returns=2)
     async with bench.working(Deadly()):
         [(row_id, outcome, reason)] = await bench.until_settled(1)
         assert await empty(bench)
     assert (outcome, reason) == ("park", "delivery_limit")
     assert row_id.startswith("body-")
+
+
+@pytest.mark.parametrize("fields", [{}, {"content": "another schema"}])
+async def test_a_replay_that_kills_its_workers_even_as_a_dead_letter_keeps_its_page(bench, fields):
+    class Deadly(ScriptedPipeline):
+        def decode(self, body):
+            raise AssertionError("a worker would have died")
+
+    await park(bench, "a")
+    body = json.dumps({"id": "a", **fields}).encode()
+    await given_up(bench, Message(body, "a", submission=1, stored_page=True), returns=2)
+    async with bench.working(Deadly()):
+        assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
+    remains = await bench.store.remains("a")
+    assert (remains.body, remains.page) == (body, Page("https://a.example/", "<p>as it was fetched</p>"))
+
+
+async def test_a_dead_letter_takes_no_page_of_another_task(bench):
+    """Unread, it is not known what its address is; it is not the replay of what lies there."""
+
+    class Deadly(ScriptedPipeline):
+        def decode(self, body):
+            raise AssertionError("a worker would have died")
+
+    await park(bench, "a")
+    await given_up(bench, Message(b'{"id": "a", "url": "https://b.example/"}', "a", submission=9), returns=2)
+    async with bench.working(Deadly()):
+        await bench.until_settled(1)
+    assert (await bench.store.remains("a")).page is None
 
 
 async def test_a_delivery_that_was_taken_back_is_not_run_twice(bench, place):  # noqa: F811

@@ -110,9 +110,20 @@ class SqliteWorkbench:
         rows = [(at_us, storable(task_id), submission) for task_id, submission in submissions]
         await self._thread.write(lambda database: database.executemany(_REPLAYED, rows))
 
-    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> None:
-        stored = [(storable(parked), storable(done)) for parked, done in rows]
-        await self._thread.write(lambda database: database.executemany(_LEND_PAGE, stored))
+    async def lend_pages(self, rows: Sequence[tuple[str, str]]) -> list[str]:
+        """A row that did not get the place is told by what lies there: another body."""
+
+        def work(database: sqlite3.Connection) -> list[str]:
+            refused = []
+            for parked, done in rows:
+                stored = (storable(parked), storable(done))
+                if database.execute(_LENDS_ANOTHER, stored).fetchone():
+                    refused.append(parked)
+                else:
+                    database.execute(_LEND_PAGE, stored)
+            return refused
+
+        return await self._thread.write(work)
 
     async def handed_on(self, submissions: Sequence[tuple[str, int]]) -> None:
         rows = [(storable(task_id), submission) for task_id, submission in submissions]
@@ -155,6 +166,11 @@ AND length(task_id) = ?2 AND +status = 'parked' ORDER BY task_id LIMIT ?3
 _REPLAYED = """
 INSERT OR REPLACE INTO results_submitted (task_id, submitted_at)
 SELECT task_id, ? FROM results_rows WHERE task_id = ? AND status = 'parked' AND submission = ?
+"""
+_LENDS_ANOTHER = """
+SELECT 1 FROM results_rows AS own JOIN results_remains AS lent USING (seq)
+WHERE own.task_id = ?2 AND own.status = 'done'
+    AND lent.body IS NOT (SELECT body FROM results_remains JOIN results_rows USING (seq) WHERE task_id = ?1)
 """
 _LEND_PAGE = """
 INSERT OR REPLACE INTO results_remains (seq, body, page, page_url, page_is_html)
