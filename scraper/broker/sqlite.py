@@ -2,7 +2,8 @@
 
 All of SQLite happens in one thread of its own (`QueueFile`); here is what waits for it. One task per process feeds
 all its consumers: it sleeps until somebody waits for a message, takes for all who wait at once, and while there is
-nothing it looks four times a second whether another process has written to the file.
+nothing it looks four times a second whether another process has written to the file. While there is work, an
+acknowledgement brings the next message along in its own transaction.
 """
 
 from __future__ import annotations
@@ -106,9 +107,22 @@ class SqliteBroker:
     async def depth(self) -> Depth:
         return await self._run(self._file.depth)
 
-    async def remove(self, lease: Lease) -> bool:
-        """Whether the lease still held."""
-        return await self._run(self._file.remove, lease)
+    async def remove(self, lease: Lease, queue: QueueName, *, keep: Callable[[Taken], None]) -> bool:
+        """Whether the lease still held. `keep` gets the next message of `queue`, unless somebody waits in line for it.
+
+        Also where the caller is cancelled meanwhile: it would be held for nobody otherwise.
+        """
+        if self._thread is None or self._waiters[queue]:
+            return await self._run(self._file.remove, lease)
+
+        def take_along(work: asyncio.Future[tuple[bool, Taken | None]]) -> None:
+            if not work.cancelled() and work.exception() is None and (taken := work.result()[1]) is not None:
+                keep(taken)
+
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._file.remove_and_take, lease, queue)
+        work.add_done_callback(take_along)
+        held, _ = await asyncio.shield(work)
+        return held
 
     async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail, submission: int) -> bool:
         """Whether the lease still held."""
@@ -218,13 +232,14 @@ class SqliteBroker:
 
 
 class _Consumer:
-    """Up to `prefetch_count` deliveries in hand."""
+    """Up to `prefetch_count` deliveries in hand. Whoever acknowledges one gets the next along, as from RabbitMQ."""
 
     def __init__(self, broker: SqliteBroker, queue: QueueName, *, prefetch_count: int) -> None:
         self._broker = broker
         self._queue = queue
         self._hands = asyncio.Semaphore(prefetch_count)
         self._held: set[Lease] = set()
+        self._ahead: deque[Taken] = deque()  # came along, for the hand that has become free
         self._asked: set[asyncio.Future[Taken]] = set()
         self._stopped = False
 
@@ -242,6 +257,8 @@ class _Consumer:
 
     async def stop(self) -> None:
         self._stopped = True
+        self._broker.give_back([taken.lease for taken in self._ahead], returns=0)
+        self._ahead.clear()
         for waiter in self._asked:
             self._broker.leave_line(self._queue, waiter)
 
@@ -251,7 +268,8 @@ class _Consumer:
         return held
 
     async def remove(self, lease: Lease) -> None:
-        self._settled(lease, held=lease in self._held and await self._broker.remove(lease))
+        held = lease in self._held and await self._broker.remove(lease, self._queue, keep=self._keep)
+        self._settled(lease, held=held)
 
     async def move(self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail, submission: int) -> None:
         held = lease in self._held and await self._broker.move(
@@ -262,6 +280,8 @@ class _Consumer:
     async def _next(self) -> Taken:
         if self._stopped:
             await asyncio.Event().wait()
+        if self._ahead:
+            return self._ahead.popleft()
         waiter = self._broker.ask(self._queue)
         self._asked.add(waiter)
         try:
@@ -273,6 +293,12 @@ class _Consumer:
         finally:
             self._broker.leave_line(self._queue, waiter)
             self._asked.discard(waiter)
+
+    def _keep(self, taken: Taken) -> None:
+        if self._stopped:
+            self._broker.give_back([taken.lease], returns=0)
+        else:
+            self._ahead.append(taken)
 
     def _settled(self, lease: Lease, *, held: bool) -> None:
         if lease in self._held:

@@ -133,24 +133,25 @@ class QueueFile:
         found = {queue: count for queue, count in wanted.items() if due or queue in self._ready}
         if not found:
             return []
-        taken: list[Taken] = []
         with self._file.writing() as db:
             if due:
                 db.execute(PROMOTE, (now, PROMOTED_AT_ONCE))
-            for queue, count in found.items():
-                taken += [_taken(queue, row) for row in db.execute(TAKE, (self._queues[queue], count)).fetchall()]
-            db.executemany(_LEASE, [(self._leases.owner, each.lease.token, each.lease.message_id) for each in taken])
-            if taken:
-                self._leases.cover(db, now)
-        return taken
+            return self._leased(db, found, now=now)
 
     def remove(self, lease: Lease) -> bool:
         """Whether the lease still held; only then is the message gone."""
         with self._file.writing(durable=True) as db:
-            removed = db.execute(
-                "DELETE FROM queue_messages WHERE id = ? AND token = ?", (lease.message_id, lease.token)
-            ).rowcount
-        return removed == 1
+            return _removed(db, lease)
+
+    def remove_and_take(self, lease: Lease, queue: QueueName) -> tuple[bool, Taken | None]:
+        """As `remove`; and the next message of `queue`, for half of what the two cost one after the other."""
+        now = self._now()
+        self._leases.look_after_the_others(now)
+        with self._file.writing(durable=True) as db:
+            removed = _removed(db, lease)
+            db.execute(PROMOTE, (now, PROMOTED_AT_ONCE))
+            taken = self._leased(db, {queue: 1}, now=now)
+        return removed, taken[0] if taken else None
 
     def move(
         self, lease: Lease, *, delay_seconds: float, attempts: int, trail: Trail = (), submission: int = 0
@@ -193,6 +194,15 @@ class QueueFile:
             in_hand=messages[tasks, LEASED] + messages[parked, LEASED],
         )
 
+    def _leased(self, db: sqlite3.Connection, wanted: Mapping[QueueName, int], *, now: float) -> list[Taken]:
+        taken: list[Taken] = []
+        for queue, count in wanted.items():
+            taken += [_taken(queue, row) for row in db.execute(TAKE, (self._queues[queue], count)).fetchall()]
+        db.executemany(_LEASE, [(self._leases.owner, each.lease.token, each.lease.message_id) for each in taken])
+        if taken:
+            self._leases.cover(db, now)
+        return taken
+
     def _row(self, place: int, message: Message) -> tuple[object, ...]:
         return (
             place,
@@ -217,6 +227,11 @@ class QueueFile:
                 self._ready = {queue for queue, id_ in self._queues.items() if db.execute(ANY_READY, (id_,)).fetchone()}
                 self._version = version
         return self._next_due is not None and self._next_due <= now
+
+
+def _removed(db: sqlite3.Connection, lease: Lease) -> bool:
+    deleted = db.execute("DELETE FROM queue_messages WHERE id = ? AND token = ?", (lease.message_id, lease.token))
+    return deleted.rowcount == 1
 
 
 def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, int, str, str, bytes]) -> Taken:

@@ -215,6 +215,35 @@ def test_a_token_is_worth_nothing_for_a_later_message_at_the_same_place(open_que
     assert queue.remove(second.lease)
 
 
+def test_what_comes_along_with_an_acknowledgement_is_what_a_take_would_give(open_queue, owner_is, clock):
+    worker = open_queue()
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    owner_is(Process(finished.pid, 1))
+    gone = open_queue()
+    publish(worker, b"in hand", b"of the gone", b"waiting", b"next")
+    in_hand, _, waits = take(worker, 1) + take(gone, 1) + take(worker, 1)
+    worker.move(waits.lease, delay_seconds=5, attempts=1)
+    clock.now += 5
+    come = []
+    while in_hand is not None:
+        removed, in_hand = worker.remove_and_take(in_hand.lease, "tasks")
+        assert removed
+        come += bodies([in_hand]) if in_hand else []
+    assert come == [b"waiting", b"of the gone", b"next"]
+    assert worker.depth() == Depth(tasks=0, waiting=0, parked=0, consumers=0, in_hand=0)
+
+
+def test_a_stale_token_removes_nothing_and_brings_the_next_along(open_queue):
+    queue = open_queue()
+    publish(queue, b"first", b"second")
+    (first,) = take(queue)
+    queue.give_back([GivenBack(first.lease, 1)])
+    removed, taken = queue.remove_and_take(first.lease, "tasks")
+    assert not removed
+    assert (taken.message.body, taken.returns) == (b"first", 1)
+
+
 def test_leases_of_a_process_that_is_gone_are_given_back_within_a_second(open_queue, owner_is, clock):
     other = open_queue()
     finished = subprocess.Popen([sys.executable, "-c", ""])
@@ -451,6 +480,44 @@ async def test_cancelled_receives_lose_nothing_at_any_moment(place):
                     received.append(waiting.result().message.body)
                     await waiting.result().ack()
         assert sorted(received) == sorted(b"%d" % number for number in range(50))
+
+
+async def test_who_acknowledges_has_the_next_message_in_hand(place, open_queue):
+    async with SqliteBroker(place.target, namespace="scraper") as broker, broker.consumer() as consumer:
+        await broker.publish([Message(b"first"), Message(b"second")])
+        await (await consumer.receive()).ack()
+        depth = await broker.depth()
+        assert (depth.tasks, depth.in_hand) == (0, 1)
+        assert (await consumer.receive()).message.body == b"second"
+
+
+async def test_what_came_along_for_nobody_goes_back_as_if_nobody_had_seen_it(place):
+    async with SqliteBroker(place.target, namespace="scraper") as broker:
+        await broker.publish([Message(b"first"), Message(b"second")])
+        async with broker.consumer() as consumer:
+            await (await consumer.receive()).ack()
+            await consumer.stop()
+        async with broker.consumer() as other:
+            delivery = await other.receive()
+            assert (delivery.message.body, delivery.returns) == (b"second", 0)
+
+
+async def test_a_cancelled_acknowledgement_keeps_nothing_from_others(place):
+    draw = random.Random(7)
+    async with SqliteBroker(place.target, namespace="scraper") as broker:
+        await broker.publish([Message(b"%d" % number) for number in range(40)])
+        for _ in range(20):
+            async with broker.consumer() as consumer:
+                acknowledging = asyncio.create_task((await consumer.receive()).ack())
+                for _ in range(draw.randint(0, 6)):
+                    await asyncio.sleep(0)
+                acknowledging.cancel()
+                await asyncio.wait([acknowledging])
+        depth = await broker.depth()
+        while depth.in_hand:  # what an acknowledgement brought along after its consumer was closed
+            await asyncio.sleep(0.01)
+            depth = await broker.depth()
+        assert 20 <= depth.tasks <= 40
 
 
 async def test_a_message_taken_for_somebody_who_gave_up_goes_to_the_next_in_line(place):
