@@ -200,6 +200,17 @@ class ThrottleLimitsDiffer(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleSettingsOverruled(Event):
+    """The settings have changed, but limits set by command hold until they are reset."""
+
+    name: ClassVar[str] = "throttle_settings_overruled"
+    level: ClassVar[Level] = "warning"
+    settings: str
+    in_force: str
+    set_ago_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ThrottleScopeExceeded(Event):
     """More consumers take from the queue than the throttle knows of: the others' requests are not counted."""
 

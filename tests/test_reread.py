@@ -96,6 +96,22 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
     assert "throttle_limits_differ" not in log
 
 
+async def test_limits_set_by_command_stay_and_what_the_settings_say_now_is_named(service):
+    write(service, VLLM_MAX_CONCURRENT=2)
+    with service.running() as process:
+        [_ async for _ in until(process, "worker_started", "worker_started")]
+        assert (await asyncio.to_thread(service, "throttle", "set", "--max-concurrent", 4)).returncode == 0
+        write(service, VLLM_MAX_CONCURRENT=1, VLLM_REQUESTS_PER_MINUTE=SLOW)
+        *_, overruled = await hang_up(process, "settings_reread", "throttle_settings_overruled")
+        assert (overruled["settings"], overruled["in_force"]) == ("1 in flight, 6/min", "4 in flight, 6/min")
+        shown = (await asyncio.to_thread(service, "throttle")).stdout
+        assert "until scraper throttle reset; the settings say 1 in flight, 6 a minute" in shown
+        assert (await asyncio.to_thread(service, "throttle", "reset")).returncode == 0
+        assert (await throttle(service))["max_concurrent"] == 1
+        process.send_signal(signal.SIGTERM)
+        assert (await ended(process))[0] == 0
+
+
 async def test_a_wrong_env_file_is_refused_by_name_and_a_worker_started_again_has_the_old_settings(service, model):
     write(service, VLLM_REQUESTS_PER_MINUTE=FAST)
     await pages(service, 6)

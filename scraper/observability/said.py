@@ -22,6 +22,7 @@ from scraper.events import (
     ThrottleHosted,
     ThrottleLimitsDiffer,
     ThrottleScopeExceeded,
+    ThrottleSettingsOverruled,
     WaitingFor,
     WorkerRestarted,
     WorkerStarted,
@@ -60,6 +61,8 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
             return f"process {event.pid} does not answer since {event.since_s:.0f} s: {event.error}"
         case ThrottleLimitsDiffer():
             return f"process {event.pid} {event.limits}, {event.other_pid} {event.other_limits}; {event.in_force}"
+        case ThrottleSettingsOverruled():
+            return f"the settings say {event.settings}; until scraper throttle reset it is {event.in_force}"
         case ThrottleScopeExceeded():
             return f"{event.consumers} consumers take from the queue, {event.known} are known"
         case LeaseReaped():

@@ -79,7 +79,12 @@ def _limits(status: Status) -> str:
         if by_command[name] is not None
     ]
     if named:
-        return f"{' and '.join(named)} set by command, until scraper throttle reset"
+        settings = status["settings_say"]
+        say = f"; the settings say {_two(settings)}" if settings else ""
+        return (
+            f"{' and '.join(named)} set by command {duration(status['set_ago_s'] or 0.0)} ago, until scraper throttle "
+            f"reset{say}"
+        )
     return "the strictest that the processes bring"
 
 
@@ -110,10 +115,11 @@ def _table(processes: Sequence[Status]) -> Iterator[str]:
 def _brings(brings: Status | None) -> str:
     if brings is None:
         return "nothing yet"
-    return (
-        f"{brings['max_concurrent']} in flight, {brings['requests_per_minute']:g} a minute, circuit "
-        f"{brings['threshold']} failures / {brings['timeout_seconds']:g} s"
-    )
+    return f"{_two(brings)}, circuit {brings['threshold']} failures / {brings['timeout_seconds']:g} s"
+
+
+def _two(limits: Status) -> str:
+    return f"{limits['max_concurrent']} in flight, {limits['requests_per_minute']:g} a minute"
 
 
 def _seconds(seconds: float) -> str:

@@ -308,7 +308,7 @@ class SharedAdmission:
             case "show":
                 return
             case "set":
-                self._limits.override = self._limits.override.changed(command)
+                self._limits.override = self._limits.override.changed(command, now)
                 self._apply_limits(now)
             case "reset":
                 self._limits.override = Override()
@@ -329,7 +329,7 @@ class SharedAdmission:
 
     def status(self, now: int) -> dict[str, Any]:
         """For an operator's eyes."""
-        return status_of(self._admission, self._members.values(), self._limits.override, self._scope, now)
+        return status_of(self._admission, self._members.values(), self._limits, self._scope, now)
 
     # --- the turn -------------------------------------------------------------------------------------------------
 
@@ -348,9 +348,8 @@ class SharedAdmission:
                 self._tell_refusal(refusal)
             self._events += turn.events
             blocked_by = turn.blocked_by
-            if (differences := self._limits.differences(self._members.values(), now)) is not None:
-                self._events.append(differences)
-            wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.differ_at)
+            self._events += self._limits.news(self._members.values(), now)
+            wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.say_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
         messages = self._mail.collect(self._admission, self._members, now, blocked_by=blocked_by)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from scraper.throttle.admission import Admission
-from scraper.throttle.brought_limits import Override
+from scraper.throttle.brought_limits import BroughtLimits
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import to_seconds
 from scraper.throttle.scope import Scope
 
 
 def status_of(
-    admission: Admission, members: Iterable[Member], override: Override, scope: Scope, now: int
+    admission: Admission, members: Collection[Member], limits: BroughtLimits, scope: Scope, now: int
 ) -> dict[str, Any]:
-    pause = admission.snapshot()["pause"]
+    pause, override, settings = admission.snapshot()["pause"], limits.override, limits.settings(members)
     leases = admission.leases().values()
     retry_at, ready_at = admission.breaker.wakes_at, admission.pacer.ready_at
     return {
         "max_concurrent": admission.limit,
         "requests_per_minute": admission.pacer.requests_per_minute,
         "next_start_in_s": None if ready_at is None else _seconds_until(ready_at, now),
-        "set_by_command": override.plain(),
+        "set_by_command": {
+            "max_concurrent": override.max_concurrent,
+            "requests_per_minute": override.requests_per_minute,
+        },
+        "set_ago_s": None if override.set_at is None else _seconds_until(now, override.set_at),
+        "settings_say": None if settings is None else settings._asdict(),
         "in_flight": admission.in_flight,
         "waiting": admission.waiting,
         "blocked_by": admission.blocked_by(now),

@@ -53,8 +53,10 @@ def test_a_pause_says_how_long_and_why(shared):
 
 
 def test_limits_set_by_command_say_how_they_end(shared):
-    text = shown(shared, ("set", 1, None, None))
-    assert "1 in flight set by command, until scraper throttle reset" in text
+    shared.obey(Command("set", 1, None, None), ns(10))
+    text = shown(shared, at=100)
+    assert "1 in flight set by command 1 min 30 s ago, until scraper throttle reset" in text
+    assert "reset; the settings say 2 in flight, 20 a minute" in text
 
 
 def test_consumers_that_are_not_throttled_here_cannot_be_overlooked(shared):

@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-from scraper.events import CircuitOpened, LeaseReaped, ThrottleLimitsDiffer, ThrottleScopeExceeded
+from scraper.events import (
+    CircuitOpened,
+    LeaseReaped,
+    ThrottleLimitsDiffer,
+    ThrottleScopeExceeded,
+    ThrottleSettingsOverruled,
+)
 from scraper.host import Process, this_process
 from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.nanoseconds import ns
@@ -561,6 +567,37 @@ def test_a_limit_set_by_command_ends_with_the_processes_it_was_set_for():
     after = host.successor(1)
     after.join("b", at=1)
     assert after.status(1)["max_concurrent"] == 2
+
+
+def test_settings_that_change_while_a_command_holds_others_are_said_to_have_no_effect_once(host):
+    host.shared.obey(Command("set", 1, None, None), 0)
+    changed = LIMITS._replace(max_concurrent=3, requests_per_minute=30)
+    host.say("a", changed, at=60)  # more slots take effect when all say so, the lower pace at once
+    host.say("b", changed, at=61)
+    for at in (61 + DIFFER_SECONDS, 100):
+        host.pass_to(at)
+    assert host.events == [ThrottleSettingsOverruled("3 in flight, 30/min", "1 in flight, 30/min", 63.0)]
+    status = host.status(100)
+    assert (status["max_concurrent"], status["requests_per_minute"], status["set_ago_s"]) == (1, 30, 100)
+    assert status["settings_say"] == changed._asdict()
+    host.shared.obey(Command("reset", None, None, None), ns(100))
+    assert (host.status(100)["max_concurrent"], host.status(100)["set_ago_s"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("ordered", "settings"),
+    [
+        (Command("show", None, None, None), LIMITS._replace(max_concurrent=3)),  # nothing is set by command
+        (Command("set", 3, None, None), LIMITS._replace(max_concurrent=3)),  # they say the same now
+        (Command("set", 1, None, None), LIMITS),  # they have not changed
+    ],
+)
+def test_settings_that_hold_or_have_not_changed_are_not_said_to_be_overruled(host, ordered, settings):
+    host.shared.obey(ordered, 0)
+    for token in "ab":
+        host.say(token, settings, at=1)
+    host.pass_to(1 + DIFFER_SECONDS)
+    assert host.events == []
 
 
 def test_a_pause_by_command_holds_everybody_until_it_is_ended(host):
