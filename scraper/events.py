@@ -151,7 +151,7 @@ class CircuitClosed(Event):
 class EndpointPaused(Event):
     name: ClassVar[str] = "endpoint_paused"
     level: ClassVar[Level] = "warning"
-    seconds: float
+    seconds: float | None  # None: until it is resumed
     reason: str
 
 

@@ -119,7 +119,7 @@ class LLMClient:
         self._leaving.push_async_callback(self._http.aclose)
         self._extensions = {"timeout": self._http.timeout.as_dict()}
         self._server = ModelServer(self._http, base_url, api_key=api_key, model=model)
-        self._served = ServedModelMemory(self._server, observe=observe)
+        self._served = ServedModelMemory(self._server, observe=observe, found_wrong=self._throttle.found_wrong)
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ settings is asked again every 30 s. Once it was known, doubt never holds anybody
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from scraper.deadline import Deadline
 from scraper.errors import Held
@@ -23,12 +24,16 @@ SAY_SECONDS = 30.0
 
 
 class ServedModelMemory:
-    """Shared by all calls of a client: they ask one at a time and share the answer, good or bad."""
+    """Shared by all calls of a client: they ask one at a time and share the answer, good or bad.
 
-    def __init__(self, server: ModelServer, *, observe: Observe) -> None:
+    `found_wrong` is told which setting the server refuses at first contact, and an empty text once it does no more.
+    """
+
+    def __init__(self, server: ModelServer, *, observe: Observe, found_wrong: Callable[[str], None]) -> None:
         self.known: ServedModel | None = None
         self._server = server
         self._observe = observe
+        self._found_wrong = found_wrong
         self._doubtful = False
         self._asking = asyncio.Lock()
         self._trouble: tuple[float, Away | Misconfiguration] | None = None  # since when it is good for an answer
@@ -73,6 +78,7 @@ class ServedModelMemory:
         if isinstance(answer, ServedModel):
             self.known, self._doubtful, self._trouble = answer, False, None
             self._server.forget()
+            self._found_wrong("")
             if self._away_since is not None:
                 self._observe(Back("model server", round(now - self._away_since, 1)))
             self._away_since = None
@@ -91,6 +97,7 @@ class ServedModelMemory:
 
     def _say(self, trouble: Away | Misconfiguration, now: float) -> None:
         if isinstance(trouble, Misconfiguration):
+            self._found_wrong(_why(trouble))
             self._observe(EndpointMisconfigured(trouble.status, trouble.setting, trouble.advice, CHECK_SECONDS))
             return
         if self._away_since is None:

@@ -7,7 +7,7 @@ import pytest
 from scraper.deadline import Deadline
 from scraper.errors import Held
 from scraper.events import Back, EndpointMisconfigured, WaitingFor
-from scraper.llm_client import LLMClient, ServedModel
+from scraper.llm_client import LLMClient, RateLimiter, ServedModel
 from scraper.testing.vllm import SimulatedVLLM
 from scraper.trace import Trace
 from tests.scripted_server import ScriptedServer, answer, answer_json, hang, refusal
@@ -107,6 +107,20 @@ async def test_an_answer_that_says_nothing_is_no_answer(models):
     async with ScriptedServer(models=models) as server, LLMClient(server.base_url) as client:
         with pytest.raises(Held, match="away"):
             await client.served_model()
+
+
+async def test_the_throttle_is_told_what_is_wrong_and_when_it_is_right_again():
+    throttle = RateLimiter()
+    async with (
+        ScriptedServer(models=answer_json(401, {"error": "Unauthorized"})) as server,
+        LLMClient(server.base_url, rate_limiter=throttle) as client,
+    ):
+        waiting = asyncio.create_task(client.served_model(deadline=deadline()))
+        await asyncio.sleep(1)
+        assert str(throttle.snapshot()["wrong"]).startswith("VLLM_API_KEY: ")
+        server.models = cards("m")
+        await waiting
+        assert throttle.snapshot()["wrong"] == ""
 
 
 async def test_once_known_trouble_with_asking_again_holds_nobody():

@@ -16,7 +16,7 @@ from tests.service import SCRAPER, Service
 from tests.test_whole_path import HANGS_SECONDS, alive, children_of, ended, submit, until
 
 FAST = 1200
-SLOW = 6  # a start in ten seconds: none while a test looks
+SLOW = 1  # a start in a minute: none while a test looks
 
 
 @pytest.fixture
@@ -87,7 +87,9 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
             while (status := await throttle(service))["requests_per_minute"] != SLOW or status["in_flight"]:
                 pass
         before = model.stats.requests
-        await asyncio.sleep(0.5)
+        status = await throttle(service)
+        assert (status["blocked_by"], status["in_flight"]) == ("rate", 0)
+        assert status["waiting"] > 0
         assert model.stats.requests == before
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
@@ -103,9 +105,9 @@ async def test_limits_set_by_command_stay_and_what_the_settings_say_now_is_named
         assert (await asyncio.to_thread(service, "throttle", "set", "--max-concurrent", 4)).returncode == 0
         write(service, VLLM_MAX_CONCURRENT=1, VLLM_REQUESTS_PER_MINUTE=SLOW)
         *_, overruled = await hang_up(process, "settings_reread", "throttle_settings_overruled")
-        assert (overruled["settings"], overruled["in_force"]) == ("1 in flight, 6/min", "4 in flight, 6/min")
+        assert (overruled["settings"], overruled["in_force"]) == ("1 in flight, 1/min", "4 in flight, 1/min")
         shown = (await asyncio.to_thread(service, "throttle")).stdout
-        assert "until scraper throttle reset; the settings say 1 in flight, 6 a minute" in shown
+        assert "until scraper throttle reset; the settings say 1 in flight, 1 a minute" in shown
         assert (await asyncio.to_thread(service, "throttle", "reset")).returncode == 0
         assert (await throttle(service))["max_concurrent"] == 1
         process.send_signal(signal.SIGTERM)

@@ -92,9 +92,10 @@ async def text(page, selector):
 
 async def done(page, *, above=0):
     """How many tasks are done, as soon as they are more than `above`. (The page's policy forbids to ask its scripts.)"""
-    async with asyncio.timeout(HANGS_SECONDS):
-        while (count := int(re.sub(r"\D.*", "", await text(page, "#done")) or 0)) <= above:  # noqa: ASYNC110 a browser sets no event
-            await asyncio.sleep(0.1)
+    shown = await text(page, "#done")
+    while (count := int(re.sub(r"\D.*", "", shown) or 0)) <= above:
+        await expect(page.locator("#done")).not_to_have_text(shown, timeout=1000 * HANGS_SECONDS)
+        shown = await text(page, "#done")
     return count
 
 

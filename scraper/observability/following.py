@@ -21,6 +21,7 @@ from scraper.events import (
     WorkerStopped,
 )
 from scraper.observability.view import until_resumed
+from scraper.throttle.endpoint_pause import UNTIL_RESUMED_SECONDS
 from scraper.throttle.starts import Starts
 
 MOST_TASKS = 10_000
@@ -56,8 +57,9 @@ class Following:
             case CircuitOpened():
                 self.circuit_until = at + event.retry_in_s
             case EndpointPaused():
-                if at + event.seconds >= self.paused_until:
-                    self.paused_until, self.pause_reason = at + event.seconds, event.reason
+                until = at + (UNTIL_RESUMED_SECONDS if event.seconds is None else event.seconds)
+                if until >= self.paused_until:
+                    self.paused_until, self.pause_reason = until, event.reason
             case _:
                 self._call(event, at=at, pid=pid, task_id=task_id, interval=interval)
 

@@ -28,7 +28,7 @@ from scraper.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from scraper.observability.view import number_of, until_resumed
+from scraper.observability.view import number_of
 
 
 def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of what is said, read from top to bottom
@@ -51,7 +51,7 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
         case CircuitClosed():
             return f"well again after {event.open_s:.0f} s"
         case EndpointPaused():
-            how_long = "until resumed" if until_resumed(event.seconds) else f"for {event.seconds:.0f} s"
+            how_long = "until resumed" if event.seconds is None else f"for {event.seconds:.0f} s"
             return f"{how_long}: {event.reason}"
         case EndpointMisconfigured():
             return f"{event.setting}: {event.advice}"

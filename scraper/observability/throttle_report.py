@@ -25,6 +25,7 @@ def lines(status: Status) -> Iterator[str]:
     yield f"{'waiting':<12}{_waiting(status)}"
     yield f"{'circuit':<12}{_circuit(status['circuit'])}"
     yield f"{'pause':<12}{_pause(status)}"
+    yield from _found_wrong(status["processes"])
     yield f"{'limits':<12}{_limits(status)}"
     for queue in status["queues"]:
         yield f"{'queue':<12}{_queue(queue)}"
@@ -69,6 +70,17 @@ def _pause(status: Status) -> str:
         return "none"
     until = "until scraper throttle resume" if until_resumed(left) else f"{_seconds(left)} left"
     return f"PAUSED, {until}: {status['pause_reason']}"
+
+
+def _found_wrong(processes: Sequence[Status]) -> Iterator[str]:
+    """What the server refuses some processes at first contact: they ask for no turn, so it holds nobody else."""
+    found: dict[str, list[str]] = {}
+    for process in processes:
+        if process["wrong"]:
+            found.setdefault(process["wrong"], []).append(str(process["pid"] or "?"))
+    for wrong, pids in found.items():
+        named = f"process {', '.join(pids)}" if len(pids) == 1 else f"processes {', '.join(pids)}"
+        yield f"{'setting':<12}A SETTING IS WRONG for {named}: {wrong}"
 
 
 def _limits(status: Status) -> str:

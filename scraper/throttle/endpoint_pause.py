@@ -16,6 +16,8 @@ from scraper.throttle.nanoseconds import SECOND, ns
 from scraper.throttle.verdict import Effect, Verdict
 
 CHECK_SECONDS = 30.0
+UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
+"""How long a pause is that only its owner ends."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class EndpointPause:
             self._memory.reason = reason
         if now < before and until <= before + SECOND:
             return None  # as good as said already
-        return EndpointPaused(round(seconds, 3), reason)
+        return EndpointPaused(None if seconds >= UNTIL_RESUMED_SECONDS else round(seconds, 3), reason)
 
     def resume(self, now: int) -> None:
         self._memory.until = min(self._memory.until, now)

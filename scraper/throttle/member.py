@@ -20,6 +20,7 @@ class Member:
     ready: bool = False
     waiting: dict[int, int] = field(default_factory=dict)  # id → ticket
     told_of: set[int] = field(default_factory=set)  # leases it said it holds, until it is ready
+    wrong: str = ""  # a setting that the server refuses it
     settled: int = 0  # verdicts heard on its present connection
     state: State | None = None  # what it was told last
 

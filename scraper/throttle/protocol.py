@@ -1,7 +1,7 @@
 """What coordinator and clients say to each other: lines of JSON, each a list of messages, each a flat list.
 
-    client       Hello → Welcome, then Brings Takes? Holds* Finish* Ready Ask*, then as it comes: Ask Where Cancel Start
-                 Finish Brings Takes
+    client       Hello → Welcome, then Brings Takes? Finds? Holds* Finish* Ready Ask*, then as it comes: Ask Where
+                 Cancel Start Finish Brings Takes Finds
     coordinator  as it comes: Granted Refused Standing Revoked State
     operator     Hello with an empty token → Welcome, then Command → Report
 
@@ -54,6 +54,12 @@ class Takes(NamedTuple):
     queue: str
     consumers: int
     counted: int | None
+
+
+class Finds(NamedTuple):
+    """Which setting the server refuses, found before this client could ask for a turn; empty: none any more."""
+
+    wrong: str
 
 
 class Holds(NamedTuple):
@@ -199,7 +205,7 @@ class Report(NamedTuple):
 
 
 Message: TypeAlias = (
-    Hello | Brings | Takes | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
+    Hello | Brings | Takes | Finds | Holds | Ready | Ask | Where | Cancel | Start | Finish | Bye | Ping | Command
     | Welcome | Granted | Refused | Standing | Revoked | State | Pong | Report
 )  # fmt: skip
 

@@ -59,6 +59,7 @@ class RateLimiter:
         self._observe = observe
         self._clock = clock
         self._asking: dict[int, asyncio.Future[Answer]] = {}
+        self._wrong = ""
         self._alarm = Alarm(clock, self._take_turn)
 
     def admit(
@@ -76,6 +77,10 @@ class RateLimiter:
         """Change the limits now; nothing in flight is revoked."""
         self._admission.set_limits(self._now(), max_concurrent=max_concurrent, requests_per_minute=requests_per_minute)
         self._take_turn()
+
+    def found_wrong(self, what: str) -> None:
+        """For the snapshot: here is nobody else to tell."""
+        self._wrong = what
 
     def succeeded_since(self, moment: float) -> bool:
         """Whether any attempt has succeeded since `moment` (loop time)."""
@@ -96,7 +101,7 @@ class RateLimiter:
 
     def snapshot(self) -> dict[str, object]:
         """The present state as plain values."""
-        return self._admission.snapshot()
+        return {**self._admission.snapshot(), "wrong": self._wrong}
 
     # --- what a permit asks for -----------------------------------------------------------------------------------
 

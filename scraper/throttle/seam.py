@@ -101,6 +101,10 @@ class Throttle(Protocol):
         """Wait for a permit: at most `hold_seconds`, of which at most `work_seconds` for slots and pace."""
         ...
 
+    def found_wrong(self, what: str) -> None:
+        """The server refuses a setting of this process before it could ask for a turn; empty: it does no more."""
+        ...
+
     def succeeded_since(self, moment: float) -> bool:
         """Whether any attempt of anybody has succeeded on the endpoint since `moment` (loop time)."""
         ...

@@ -26,6 +26,7 @@ from scraper.events import Event, LeaseReaped
 from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
 from scraper.throttle.brought_limits import BroughtLimits, Override
+from scraper.throttle.endpoint_pause import UNTIL_RESUMED_SECONDS
 from scraper.throttle.mailboxes import Mailboxes
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, sooner, to_seconds
@@ -35,6 +36,7 @@ from scraper.throttle.protocol import (
     Brings,
     Cancel,
     Command,
+    Finds,
     Finish,
     Holds,
     Message,
@@ -58,7 +60,6 @@ GATHER_SECONDS = 1.0
 """How long a new coordinator waits for the members of the old one; they notice within milliseconds."""
 REAP_AFTER_SECONDS = 30.0
 """A lease is reaped this long after its attempt must have timed out."""
-UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
 
 
 class SharedTurn(NamedTuple):
@@ -148,7 +149,7 @@ class SharedAdmission:
         self._leave_line(member, now)
         member.process, member.connected, member.ready, member.state = process, True, False, None
         member.told_of.clear()
-        member.settled = 0
+        member.settled, member.wrong = 0, ""
         self._known = None
         self._changed = True
 
@@ -199,7 +200,7 @@ class SharedAdmission:
                 self._say_where(member, number, now)
             case Ping():
                 self._mail.tell(member, Pong())
-            case Brings() | Takes():
+            case Brings() | Takes() | Finds():
                 self._take_settings(member, message, now)
             case Holds() if not member.ready:
                 self._take_holds(member, message, now)
@@ -255,9 +256,11 @@ class SharedAdmission:
             told = standing_of(number, place, standing, in_flight=admission.in_flight, limit=admission.limit)
             self._mail.whisper(member, told, now)
 
-    def _take_settings(self, member: Member, said: Brings | Takes, now: int) -> None:
+    def _take_settings(self, member: Member, said: Brings | Takes | Finds, now: int) -> None:
         if isinstance(said, Brings):
             self._take_limits(member, said, now)
+        elif isinstance(said, Finds):
+            member.wrong = said.wrong
         elif (exceeded := self._scope.hear(member.token, said, now)) is not None:
             self._events.append(exceeded)
 

@@ -42,6 +42,7 @@ from scraper.throttle.protocol import (
     BadLine,
     Brings,
     Cancel,
+    Finds,
     Finish,
     Granted,
     Message,
@@ -113,6 +114,7 @@ class SharedRateLimiter:
         self._state: State | None = None
         self._own_success: int | None = None
         self._takes: Takes | None = None
+        self._finds: Finds | None = None
         self._count = 0
         self._ticking: asyncio.TimerHandle | None = None
         self._silence = HostSilence(self._observe)
@@ -200,6 +202,12 @@ class SharedRateLimiter:
         """Say how many consumers of `queue` this process runs, and how many its broker counts there altogether."""
         self._takes = Takes(queue, consumers, counted)
         self._send(self._takes)
+
+    def found_wrong(self, what: str) -> None:
+        """As `seam.Throttle.found_wrong` says: for whoever asks the coordinator how it stands."""
+        if what or self._finds is not None:
+            self._finds = Finds(what)
+            self._send(self._finds)
 
     def succeeded_since(self, moment: float) -> bool:
         """Whether any attempt of anybody has succeeded since `moment` (loop time), as far as it was told here."""
@@ -309,8 +317,9 @@ class SharedRateLimiter:
     def _introduce(self) -> None:
         """To a coordinator that may know nothing of us."""
         self._send(self._brings)
-        if self._takes is not None:
-            self._send(self._takes)
+        for said in (self._takes, self._finds):
+            if said is not None:
+                self._send(said)
         for held in self._held.values():
             self._send(held.holds())
         self._settled = 0

@@ -53,6 +53,7 @@ def status_of(
                 "waiting": len(member.waiting),
                 "in_flight": sum(lease.owner == member.token for lease in leases),
                 "consumers": scope.consumers_of(member.token),
+                "wrong": member.wrong,
             }
             for member in members
         ],

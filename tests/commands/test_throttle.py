@@ -2,17 +2,20 @@
 
 import asyncio
 import json
-import time
+import signal
+from contextlib import contextmanager
 
 import pytest
 
 from scraper.throttle import operations
 from tests.service import Service
-from tests.throttle.referee import referee
+from tests.throttle.referee import SOON_SECONDS, referee
 from tests.throttle.sharer import ENDPOINT
+from tests.throttle.siege import model_server, now
 
 FAST = 1200
-SLOW = 6  # a start in ten seconds: none while a test looks
+SLOW = 1  # a start in a minute: none while a test looks
+CALLERS = 12
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def throttle(tmp_path, judge):
 def busy(judge):
     """Two processes that call as fast as they may."""
     for _ in range(2):
-        judge.start(limit=3, rpm=FAST, callers=6, work=0.2)
+        judge.start(limit=3, rpm=FAST, callers=CALLERS // 2, work=0.2)
     judge.wait_for(lambda account: account.starts > 10)
     return judge
 
@@ -52,12 +55,26 @@ def goes_on(judge):
     judge.wait_for(lambda account: account.starts > before + 3)
 
 
-def stands_still(judge):
-    """Nothing starts once all that had its turn before has ended."""
-    judge.wait_for(lambda _: asyncio.run(operations.show(ENDPOINT, judge.run_dir))["in_flight"] == 0)
-    before = judge.account().starts
-    time.sleep(0.5)
-    return judge.account().starts == before
+@contextmanager
+def standing_still(judge):
+    """From when all wait for something that lasts, until the block ends, nothing starts."""
+
+    def all_wait(_):
+        status = asyncio.run(operations.show(ENDPOINT, judge.run_dir))
+        lasts = status["paused_for_s"] > 1 or (status["next_start_in_s"] or 0) > 1
+        return status["in_flight"] == 0 and status["waiting"] == CALLERS and lasts
+
+    judge.wait_for(all_wait)
+    judge.log.note("still")
+    yield
+    judge.log.note("over")
+    assert starts_between(judge.account(), "still", "over") == 0
+
+
+def starts_between(account, begin, end):
+    """By the order of what all processes noted."""
+    words = [line[0] for line in account.lines]
+    return words[words.index(begin) : words.index(end)].count("start")
 
 
 def in_flight_after(account, word):
@@ -77,8 +94,8 @@ def in_flight_after(account, word):
 
 def test_lowering_the_pace_holds_the_head_back_at_once_and_raising_it_wakes_it(busy, throttle):
     throttle("set", "--requests-per-minute", SLOW)
-    assert stands_still(busy)
-    assert "set by command" in throttle("show").stdout
+    with standing_still(busy):
+        assert "set by command" in throttle("show").stdout
     throttle("set", "--requests-per-minute", FAST)
     goes_on(busy)
     throttle("reset")
@@ -100,7 +117,8 @@ def test_lowering_the_slots_revokes_nothing_and_lets_nobody_in_until_it_fits(bus
 def test_a_pause_lasts_until_it_is_ended(busy, throttle):
     said = throttle("pause").stdout
     assert "until scraper throttle resume" in said
-    assert stands_still(busy)
+    with standing_still(busy):
+        assert "PAUSED, until scraper throttle resume: an operator's order" in throttle("show").stdout
     throttle("resume")
     goes_on(busy)
 
@@ -122,6 +140,22 @@ def test_it_shows_the_host_and_every_process_with_what_it_brings(busy, throttle)
         assert any(
             line.split()[:1] == [str(pid)] and "3 in flight, 1200 a minute" in line for line in shown.splitlines()
         )
+
+
+def test_a_key_that_is_refused_at_first_contact_is_named(tmp_path):
+    with model_server("--api-key", "right") as server:
+        service = Service(tmp_path, VLLM_BASE_URL=server.base_url, VLLM_API_KEY="wrong", WORKERS=1, DRAIN_SECONDS=1)
+        (tmp_path / "tasks.jsonl").write_text(
+            '{"text": "A kettle for 3 EUR", "schema": {"type": "object", "properties": {"name": {"type": "string"}}}}'
+        )
+        assert service("submit", "tasks.jsonl").returncode == 0
+        with service.running() as process:
+            until = now() + SOON_SECONDS
+            while "VLLM_API_KEY: " not in (shown := service("throttle").stdout):
+                assert now() < until, shown
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=SOON_SECONDS)
+    assert "A SETTING IS WRONG for process " in shown
 
 
 def test_where_no_process_runs_it_says_what_to_start(throttle):

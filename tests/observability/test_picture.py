@@ -224,7 +224,7 @@ def test_a_log_tells_who_asked_for_a_pause():
     picture = heard(STARTED, EndpointPaused(20.0, "429 with Retry-After"))
     assert picture.view(NOW).limited_by == "a pause (429 with Retry-After), 20 s more"
     assert picture.view(NOW).events[-1].text == "for 20 s: 429 with Retry-After"
-    heard(EndpointPaused(365 * 24 * 3600.0, "an operator's order"), picture=picture)
+    heard(EndpointPaused(None, "an operator's order"), picture=picture)
     assert picture.view(NOW).limited_by == "a pause (an operator's order), until scraper throttle resume"
     assert picture.view(NOW).events[-1].text == "until resumed: an operator's order"
     heard(request(), picture=picture)

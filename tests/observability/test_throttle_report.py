@@ -3,7 +3,7 @@ import pytest
 from scraper.host import this_process
 from scraper.observability.throttle_report import lines, surplus
 from scraper.throttle.nanoseconds import ns
-from scraper.throttle.protocol import Brings, Command, Ready, Takes
+from scraper.throttle.protocol import Brings, Command, Finds, Ready, Takes
 from scraper.throttle.shared_admission import SharedAdmission
 
 
@@ -50,6 +50,12 @@ def test_the_next_start_and_an_open_circuit_count_down(shared):
 def test_a_pause_says_how_long_and_why(shared):
     assert "PAUSED, 30.0 s left: an operator's order" in shown(shared, ("pause", None, None, 30.0))
     assert "until scraper throttle resume" in shown(shared, ("pause",))
+
+
+def test_a_setting_that_is_wrong_from_the_beginning_is_named_with_its_process(shared):
+    shared.take("a", Finds("VLLM_API_KEY: give the right one"), ns(10))
+    text = shown(shared)
+    assert f"setting     A SETTING IS WRONG for process {this_process().pid}: VLLM_API_KEY: give the right one" in text
 
 
 def test_limits_set_by_command_say_how_they_end(shared):

@@ -308,6 +308,24 @@ async def test_an_operator_sees_sets_and_resets(share, tmp_path):
         assert (seen["max_concurrent"], seen["requests_per_minute"]) == (2, 20)
 
 
+async def test_an_operator_sees_what_is_wrong_for_whom_whoever_hosts(share, tmp_path):
+    async def wrong():
+        return sorted(process["wrong"] for process in (await operations.show(URL, tmp_path))["processes"])
+
+    host = await share().__aenter__()
+    async with share() as a, share():
+        await settle()
+        a.found_wrong("VLLM_API_KEY: give the right one")
+        await settle()
+        assert await wrong() == ["", "", "VLLM_API_KEY: give the right one"]
+        await host.aclose()
+        await settle(2)
+        assert await wrong() == ["", "VLLM_API_KEY: give the right one"]
+        a.found_wrong("")
+        await settle()
+        assert await wrong() == ["", ""]
+
+
 async def test_an_operator_pauses_and_resumes(share, tmp_path):
     async with share() as a:
         await operations.pause(URL, tmp_path)

@@ -12,6 +12,7 @@ from scraper.throttle.protocol import (
     Brings,
     Bye,
     Command,
+    Finds,
     Granted,
     Hello,
     Holds,
@@ -29,6 +30,7 @@ MESSAGES = [
     Hello(1, "00ff", 12345678901234),
     Brings(2, 20.0, 5, 60),
     Takes("scraper", 3, None),
+    Finds("VLLM_MODEL: no such model"),
     Takes("scraper", 3, 12),
     Holds(7, 3, 10**17, 2, True, False, 120.0),  # noqa: FBT003 - a message
     Ask(1, None, None, 900.0, 120.0),

@@ -8,6 +8,7 @@ import pytest
 
 from scraper.events import (
     CircuitOpened,
+    EndpointPaused,
     LeaseReaped,
     ThrottleLimitsDiffer,
     ThrottleScopeExceeded,
@@ -22,6 +23,7 @@ from scraper.throttle.protocol import (
     Brings,
     Cancel,
     Command,
+    Finds,
     Granted,
     Holds,
     Ping,
@@ -541,6 +543,19 @@ def test_when_the_strictest_has_left_the_next_strictest_hold(host):
     assert host.status(0)["max_concurrent"] == 2
 
 
+def test_what_the_server_refuses_a_member_at_first_contact_is_shown_until_it_does_no_more(host):
+    def wrong():
+        return [process["wrong"] for process in host.status(1)["processes"]]
+
+    host.say("a", Finds("VLLM_API_KEY: give the right one"), at=0)
+    assert wrong() == ["VLLM_API_KEY: give the right one", ""]
+    host.join("a")
+    assert wrong() == ["", ""]  # who is back tells again
+    host.say("b", Finds("VLLM_MODEL: no such model"), at=0)
+    host.say("b", Finds(""), at=0)
+    assert wrong() == ["", ""]
+
+
 def test_a_limit_set_by_command_holds_until_it_is_reset(host):
     host.shared.obey(Command("set", 7, None, None), 0)
     host.join("c")
@@ -603,6 +618,7 @@ def test_settings_that_hold_or_have_not_changed_are_not_said_to_be_overruled(hos
 def test_a_pause_by_command_holds_everybody_until_it_is_ended(host):
     host.shared.obey(Command("pause", None, None, None), 0)
     host.say("a", ask(1), at=0)
+    assert host.events == [EndpointPaused(None, "an operator's order")]
     host.pass_to(3600)
     assert host.granted("a") == []
     assert host.told("b", State)[-1].blocked_by == "server_pause"
