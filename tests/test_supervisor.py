@@ -122,13 +122,15 @@ async def test_a_worker_that_refuses_its_configuration_stops_the_run():
 
 
 async def test_the_second_asking_stops_at_once():
-    async with supervised(STUBBORN) as (_, watched, stop, running):
+    ends_by_itself = STUBBORN + 'print("ended", flush=True)'
+    async with supervised(ends_by_itself, drain_seconds=3600) as (_, watched, stop, running):
         await watched.until(lambda: watched.lines)
         stop.ask()
+        await watched.until(lambda: (0, "drain") in watched.lines)
         stop.ask()
-        await watched.until(lambda: "now" in {line for _, line in watched.lines})
-        running_workers = asyncio.all_tasks()
-        assert running in running_workers
+        async with asyncio.timeout(60):  # of the hour that it would have had
+            await running
+    assert [line for _, line in watched.lines] == ["up", "drain", "now", "ended"]
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
