@@ -18,7 +18,9 @@ positive: without one RabbitMQ 4 drops a message after 20 returns, and -1 means 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity, ChannelPreconditionFailed
 from aiormq import Channel, spec
@@ -27,6 +29,8 @@ from pamqp.common import FieldTable
 
 from scraper.errors import Misconfigured, Unavailable
 from scraper.ports import WAIT_SECONDS
+
+T = TypeVar("T")
 
 TASKS_DELIVERY_LIMIT = 50
 UNLIMITED_DELIVERIES = 1_000_000  # a large number means it on every version; -1 and absence do not
@@ -82,11 +86,17 @@ class Topology:
         return queues
 
 
+class Answer(Protocol):
+    """The broker's answer within a limit of time, as `Link.call` gives it."""
+
+    async def __call__(self, answer: Awaitable[T], /) -> T: ...
+
+
 async def declare(
     topology: Topology,
     *,
     open_channel: Callable[[], Awaitable[Channel]],
-    answer: Callable[[Awaitable[spec.Queue.DeclareOk]], Awaitable[spec.Queue.DeclareOk]],
+    answer: Answer,
 ) -> None:
     """Check every queue and create those that are missing.
 
@@ -107,7 +117,8 @@ async def declare(
             ) from error
         except AMQPChannelError as error:
             raise Unavailable(f"the broker would not declare {name}: {plain(error)}") from error
-    await channel.close()
+    with suppress(Unavailable, AMQPChannelError):  # all is declared; a broker that goes now takes nothing along
+        await answer(channel.close())
     if different:
         raise Misconfigured(_mismatch(different))
 
@@ -116,7 +127,7 @@ async def count(
     names: Sequence[str],
     *,
     channel: Channel,
-    answer: Callable[[Awaitable[spec.Queue.DeclareOk]], Awaitable[spec.Queue.DeclareOk]],
+    answer: Answer,
 ) -> list[spec.Queue.DeclareOk] | None:
     """Messages and consumers of each queue; None where one of them is missing, which closes the channel."""
     try:

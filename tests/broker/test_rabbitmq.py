@@ -726,6 +726,41 @@ async def test_a_lost_first_address_hands_over_to_the_second(rabbitmq_node, name
 # ---- disappearances
 
 
+class ClosingRelay(Relay):
+    """Loses the connection, or falls silent, when the program closes a channel."""
+
+    def __init__(self, port, *, lose):
+        super().__init__(port)
+        self._lose = lose
+        self.connections = 0
+
+    async def _connected(self, reader, writer):
+        self.connections += 1
+        await super()._connected(reader, writer)
+
+    async def _carry(self, reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if b"\x00\x14\x00\x28" in data:  # channel.close
+                    if self._lose:
+                        self.cut()
+                    continue
+                writer.write(data)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("lose", [True, False], ids=["lost", "silent"])
+async def test_a_broker_that_goes_while_the_last_channel_is_closed_takes_nothing_along(rabbitmq_node, namespace, lose):
+    async with ClosingRelay(rabbitmq_node.port, lose=lose) as relay:
+        broker = RabbitMQBroker([relay.url], namespace=namespace, call_timeout_seconds=1)
+        await soon(broker.__aenter__())
+        await soon(until_available("broker", partial(broker.publish, [Message(b"x")]), observe=ignore))
+        assert relay.connections == 2  # what gave no answer in time is not asked again
+        await soon(broker.__aexit__())
+
+
 async def test_a_lost_connection_is_said_once_for_all_consumers_and_everyone_goes_on(rabbitmq_node, namespace):
     events = []
     async with Relay(rabbitmq_node.port) as relay:
