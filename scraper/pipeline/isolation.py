@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import scraper
-from scraper.errors import Permanent
+from scraper.errors import Held, Permanent
 from scraper.models import Document, Page, ParkReason, Task
 from scraper.pipeline.clean import clean, clean_text
 from scraper.pipeline.nesting import multiplies, tags_of, too_deep
@@ -28,6 +28,7 @@ LARGE_CHARS: Final = 256 * 1024
 MANY_TAGS: Final = 20_000  # the worst that fewer can do to the parser is about a second
 CHILDREN: Final = 2  # at once; a machine's processors also run workers
 CHILD_SECONDS: Final = 30.0  # on the wall; ten of processor time, see clean_process
+NO_CHILD_SECONDS: Final = 15.0  # until a page is looked at again that no process could be started for
 TRIES: Final = 2
 MAX_ANSWER_BYTES: Final = 64 << 20  # a broken child must not fill this process's memory
 _PASSED_ON: Final = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
@@ -63,7 +64,7 @@ class Cleaner:
         """The document that `page` holds. `suspect`: workers have died holding this task, so it gets a child.
 
         Raises Permanent(BAD_SCHEMA) where the schema is none, so that nothing is cleaned in vain, and
-        Permanent(CRASH_LOOP) where the page kills its child twice.
+        Permanent(CRASH_LOOP) where the page kills its child twice. Raises Held where no child can be started just now.
         """
         schema = compile_schema(task.schema)
         if not page.is_html:
@@ -91,14 +92,19 @@ class Cleaner:
         raise Permanent(ParkReason.CRASH_LOOP, f"cleaning the page {died}, in a process of its own, {TRIES} times")
 
     async def _ask_child(self, body: bytes) -> bytes:
-        child = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,  # ctrl-c is for the worker, which knows what to do with it
-        )
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,  # ctrl-c is for the worker, which knows what to do with it
+            )
+        except OSError as error:  # no memory, process or file left just now: the machine's fault, not the page's
+            raise Held(
+                f"no process to clean a page could be started: {error}", after_seconds=NO_CHILD_SECONDS
+            ) from error
         try:
             async with asyncio.timeout(self._seconds):
                 answer = await _exchange(child, body)

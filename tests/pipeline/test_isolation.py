@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 import signal
 import sys
 import textwrap
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from scraper.errors import Permanent
+from scraper.errors import Held, Permanent
 from scraper.models import Page, ParkReason, Task
 from scraper.pipeline.clean import clean
 from scraper.pipeline.clean_process import CPU_SECONDS, MEMORY_BYTES
@@ -136,6 +137,24 @@ async def test_a_child_that_dies_once_costs_nothing(tmp_path):
 @pytest.mark.parametrize("code", ["", "print('no json')", "print('{no json')", "print('[]')", "print('{\"text\": 3}')"])
 async def test_a_child_that_answers_nonsense_counts_as_dead(code, tmp_path):
     assert "nonsense" in await crash(Cleaner(command=program(tmp_path, code)))
+
+
+async def test_a_page_waits_where_the_machine_can_start_no_process(tmp_path):
+    with pytest.raises(Held, match="no process to clean a page could be started"):
+        await Cleaner(command=[str(tmp_path / "missing")])(page("x"), TASK, suspect=True)
+
+
+async def test_a_page_waits_where_the_machine_has_no_file_left():
+    await Cleaner()(page("x"), TASK, suspect=True)  # all that is opened once is open
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+    try:
+        with pytest.raises(Held, match="Too many open files"):
+            await Cleaner()(page("x"), TASK, suspect=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def test_a_child_that_hangs_is_killed(tmp_path):
