@@ -29,6 +29,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 def error_text(status: int, body: bytes, *, prompt: str = "", secret: str = "") -> str:
     """One line about a refusal: `400 BadRequestError: max_tokens is too large`. Holds neither prompt nor secret."""
     kind, message = _kind_and_message(body)
+    if secret:  # before anything is cut: half a key is no less of a secret
+        kind, message = kind.replace(secret, "…"), message.replace(secret, "…")
     parts = [str(status)]
     if kind:
         parts.append(_UNPRINTABLE.sub(" ", kind)[:_LONGEST_NAME])
@@ -36,8 +38,7 @@ def error_text(status: int, body: bytes, *, prompt: str = "", secret: str = "") 
     if shown:
         parts[-1] += ":"
         parts.append(shown)
-    text = " ".join(parts)
-    return text.replace(secret, "…") if secret else text
+    return " ".join(parts)
 
 
 def transport_text(error: httpx.HTTPError | httpx.StreamError) -> str:

@@ -58,6 +58,13 @@ def test_the_key_is_never_quoted():
     assert "sk-secret" not in error_text(401, b'{"error": "bad key sk-secret"}', secret="sk-secret")
 
 
+@pytest.mark.parametrize("before", range(250, 310, 7))
+def test_no_beginning_of_the_key_is_quoted_where_a_message_is_cut(before):
+    secret = "sk-0123456789abcdefghijklmnopqrstuvwxyz"
+    assert "sk-" not in error_text(401, body("a " * (before // 2) + secret), secret=secret)
+    assert "sk-" not in error_text(401, body("no", kind="k" * (before // 10) + secret), secret=secret)
+
+
 @pytest.mark.parametrize(
     ("status", "raw", "setting"),
     [
