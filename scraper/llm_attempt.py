@@ -126,6 +126,7 @@ async def _read_answer(
     pieces: list[bytes] = []
     size = 0
     seen = False
+    begins_line = True
     arriving = _pieces(response)
     async for piece in arriving:
         pieces.append(piece)
@@ -135,9 +136,10 @@ async def _read_answer(
         if not seen and begins_tokens(piece):
             seen = True
             token_seen()
-        if ends_stream(piece):
+        if ends_stream(piece, begins_line=begins_line):
             await _read_to_end(arriving)
             break
+        begins_line = piece.endswith(b"\n")
         if stopped := watch.sees(piece):
             return b"".join(pieces), stopped
     return b"".join(pieces), None

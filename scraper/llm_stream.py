@@ -48,9 +48,16 @@ def begins_tokens(piece: bytes) -> bool:
     return b"data:" in piece
 
 
-def ends_stream(piece: bytes) -> bool:
-    """Whether a piece is the end of all events. Inside an event's JSON there is no bare line end."""
-    return piece.rstrip().endswith(b"data: " + _DONE) or piece.rstrip().endswith(b"data:" + _DONE)
+def ends_stream(piece: bytes, *, begins_line: bool) -> bool:
+    """Whether a piece is the end of all events: a line of its own. Inside an event's JSON there is no bare line end.
+
+    `begins_line`: nothing of its first line came with the piece before.
+    """
+    last = piece.rstrip()
+    if not last.endswith(_DONE):
+        return False
+    line = last.rfind(b"\n") + 1
+    return (line > 0 or begins_line) and last[line:] in {b"data: " + _DONE, b"data:" + _DONE}
 
 
 def parse_reply(body: bytes) -> Reply:

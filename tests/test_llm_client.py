@@ -33,6 +33,7 @@ from tests.scripted_server import (
     answer_json,
     chunk,
     close,
+    events,
     hang,
     head,
     raw,
@@ -183,6 +184,22 @@ async def test_a_server_that_does_not_end_its_body_after_done_keeps_nobody():
         assert (await setup.chat()).text == "a"
         await server.gone.wait()
         assert now() < 2
+
+
+@pytest.mark.parametrize("border", [b"ends with data: [DONE]", b"ends with "])
+async def test_an_answer_about_streams_is_read_to_its_end_however_it_is_cut_into_pieces(border):
+    whole = b"".join(events("A stream ends with data: [DONE] and an empty line."))
+    at = whole.index(border) + len(border)
+
+    async def in_pieces(server, reader, writer):
+        writer.write(head(200, content_type="text/event-stream"))
+        for piece in (whole[:at], whole[at : at + len("data: [DONE]")], whole[at + len("data: [DONE]") :], b""):
+            writer.write(chunk(piece))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with ScriptedServer(in_pieces) as server, Setup(server) as setup:
+        assert (await setup.chat()).text == "A stream ends with data: [DONE] and an empty line."
 
 
 async def test_it_says_what_it_does():

@@ -83,17 +83,21 @@ def test_a_stream_cut_anywhere_is_no_whole_answer(kept):
 
 
 @pytest.mark.parametrize(
-    ("piece", "ends"),
+    ("piece", "begins_line", "ends"),
     [
-        (b"data: [DONE]\n\n", True),
-        (b'data: {"x": 1}\n\ndata: [DONE]\r\n\r\n', True),
-        (b"data:[DONE]\n", True),
-        (b'data: {"content": "data: [DONE]"}\n\n', False),
-        (b"data: [DO", False),
+        (b"data: [DONE]\n\n", True, True),
+        (b"data: [DONE]\n\n", False, False),
+        (b'data: {"x": 1}\n\ndata: [DONE]\r\n\r\n', True, True),
+        (b'"x": 1}\n\ndata: [DONE]\n\n', False, True),
+        (b"data:[DONE]\n", True, True),
+        (b'data: {"content": "data: [DONE]"}\n\n', True, False),
+        (b'data: {"content": "it ends with data: [DONE]', True, False),
+        (b'data: {"x": 1}\n\ndata: {"content": "data: [DONE]', True, False),
+        (b"data: [DO", True, False),
     ],
 )
-def test_the_end_of_a_stream_is_seen(piece, ends):
-    assert ends_stream(piece) is ends
+def test_the_end_of_a_stream_is_a_line_of_its_own(piece, begins_line, ends):
+    assert ends_stream(piece, begins_line=begins_line) is ends
 
 
 def test_comments_that_keep_a_stream_alive_are_no_tokens():
