@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -253,9 +253,10 @@ async def _unless(stop: Stop, opening: Coroutine[Any, Any, T]) -> T | None:
     """What `opening` gives, or None where it was told to stop first: a broker may be away for days."""
     task = asyncio.create_task(opening)
     stopped = asyncio.create_task(stop.drain.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    await ended(stopped)
-    if not task.done():
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await ended(stopped)
         await ended(task)
     return None if task.cancelled() else task.result()
 
@@ -288,7 +289,8 @@ def _started(settings: Settings) -> WorkerStarted:
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
-    """Cancel `task` unless it has ended; its error, if it met one, is the run's."""
+    """Cancel `task` unless it has ended; its error, if it met one, is the run's. Whoever is cancelled here stays so."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
