@@ -220,7 +220,7 @@ class Link:
             if _is_cancelled():
                 raise
             raise Unavailable(f"{where} hung up") from error
-        except CONNECTION_EXCEPTIONS as error:
+        except (*CONNECTION_EXCEPTIONS, ValueError) as error:
             await _close(connection)
             advice = _wrong_for_good(error, address)
             if advice:
@@ -334,6 +334,11 @@ def _wrong_for_good(error: BaseException, address: URL) -> str:
         return (
             f"refused the vhost {vhost!r}: it does not exist (rabbitmqctl add_vhost), its user may not use it "
             "(rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'), or a connection limit is reached"
+        )
+    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, ssl.SSLError, ValueError)):
+        return (
+            "cannot be asked with the options behind its «?»: cafile, certfile and keyfile name PEM files that this "
+            f"program may read ({getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error})"
         )
     if isinstance(error.__cause__, ssl.SSLError):
         return f"and this program could not agree on TLS: {error.__cause__.reason}"

@@ -505,6 +505,13 @@ async def test_a_missing_vhost_stops_the_start_at_once(rabbitmq_node, namespace)
             pass
 
 
+@pytest.mark.parametrize("option", ["cafile=/nowhere", "cafile=/", "certfile=/etc/hostname", "cadata=x"])
+async def test_tls_options_that_cannot_be_used_stop_the_start_and_are_named(namespace, option):
+    with pytest.raises(Misconfigured, match=r"BROKER_URL: 127\.0\.0\.1:1 cannot be asked with the options .* cafile"):
+        async with RabbitMQBroker([f"amqps://guest:hush@127.0.0.1:1/?{option}"], namespace=namespace):
+            pass
+
+
 async def test_one_address_that_refuses_does_not_hide_another_that_serves(rabbitmq_node, rabbitmq_url, namespace):
     wrong = [rabbitmq_node.url_for(password="wrong"), rabbitmq_node.url_for(vhost="nowhere")]
     async with RabbitMQBroker([*wrong, rabbitmq_url], namespace=namespace) as broker:
