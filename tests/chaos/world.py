@@ -333,19 +333,20 @@ class World:
         """How late this loop, which the model server shares, gets to see what has arrived; what its workers wait."""
         clock = asyncio.get_running_loop().time
         waited: dict[int, float] = {}
-        looked = -math.inf
+        ended, looked = clock(), -math.inf
         while True:
-            began = clock()
+            began = ended
             await asyncio.sleep(SAMPLED_SECONDS)
-            late = clock() - began - SAMPLED_SECONDS
-            self._late = max(self._late, late)
             if began - looked > LOOK_SECONDS:
                 looked = began
                 waited = {pid: waited.get(pid, seconds_without_processor(pid)) for pid in self.workers()}
             before, waited = waited, {pid: seconds_without_processor(pid) for pid in waited}
-            kept = max((waited[pid] - before[pid] for pid in waited), default=0.0) + max(0.0, late)
+            ended = clock()  # whatever it was that kept this loop from its work since it began, the look itself too
+            late = max(0.0, ended - began - SAMPLED_SECONDS)
+            self._late = max(self._late, late)
+            kept = late + max((waited[pid] - before[pid] for pid in waited), default=0.0)
             if kept > _SHORTEST_STALL_SECONDS:
-                self._stalls.append(Stall(began, clock(), kept))
+                self._stalls.append(Stall(began, ended, kept))
 
 
 async def until(true: Callable[[], bool], *, seconds: float) -> None:
