@@ -14,6 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 DONE = "done"
 
@@ -29,11 +30,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Somewhere in this time a program was kept from running for so long: it had no processor, or was stopped."""
+    """Somewhere in this time a program could not get to what it had to do."""
 
     began: float
     ended: float
-    seconds: float
+    seconds: float  # it had no processor, or was stopped
+    busy: float = 0.0  # it did something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Seen:
     max_in_flight: int = 0
     starts: Sequence[float] = ()  # at the model server, in order
     unsteady_seconds: float = 0.0  # how late the model server got to see what had arrived, at the most
-    stalls: Sequence[Stall] = ()  # of the model server and of workers, in the order of their ends
+    stalls: Sequence[Stall] = ()  # of model server, workers and their supervisor, in the order of their ends
     exit_code: int = 0
     processes: Sequence[str] = ()  # that are still there after the end
     files: Sequence[str] = ()  # that nobody needs any more
@@ -151,32 +153,25 @@ SAMPLED_SECONDS = 0.01
 def unexplained(starts: Sequence[float], interval_seconds: float, stalls: Sequence[Stall]) -> float:
     """By how many starts the pace was overtaken, after each start was taken to have been granted as early as it can.
 
-    That is as long before it was seen as a grant is good for, and as programs were kept from running just then.
+    It can be later than its grant by what kept programs from running just then, and by what else its worker did; by the
+    second for no longer than a grant is good. All of that is measured; on a machine where nobody waits it is little.
 
-    What this cannot find, and nobody who looks from outside can: a start that is early by no more than that. On a
-    machine where nobody has to wait it is 0.5 of an interval, and 10 ms; a whole start too many is found. Where a worker
-    had to wait for a processor longer than the rest of the interval, one start too many in that moment passes for a
-    late one, and `_of_limits` has the last word. A processor that is taken away from the machine itself, or a thread
-    that is kept waiting by another of its process, is not measured: it looks like a breach and not like an excuse.
+    What this cannot find, and nobody who looks from outside can: a start that is early by no more than that and 10 ms.
+    Where a worker had to wait for a processor longer than the rest of the interval, one start too many in that moment
+    passes for a late one, and the older bound in `_of_limits` has the last word. A processor that is taken away from the
+    machine itself is not measured: it looks like a breach and not like an excuse.
     """
     most, latest = 0.0, -math.inf
     ends = [stall.ended for stall in stalls]
     for index, start in enumerate(starts):
         even = start - index * interval_seconds
         most = max(most, latest - even)
-        kept = _kept_from_running(stalls, ends, start - interval_seconds, start + 2 * SAMPLED_SECONDS)
-        latest = max(latest, even - GRANT_IS_GOOD_FOR * interval_seconds - kept - SAMPLED_SECONDS)
+        since, until = start - interval_seconds, start + 2 * SAMPLED_SECONDS
+        near = list(takewhile(lambda stall: stall.began <= until, islice(stalls, bisect_left(ends, since), None)))  # noqa: B023 used here
+        kept = sum(stall.seconds for stall in near)
+        busy = min(sum(stall.busy for stall in near), GRANT_IS_GOOD_FOR * interval_seconds)
+        latest = max(latest, even - kept - busy - SAMPLED_SECONDS)
     return most / interval_seconds
-
-
-def _kept_from_running(stalls: Sequence[Stall], ends: Sequence[float], since: float, until: float) -> float:
-    """Seconds, of all stalls that may lie between the two."""
-    kept = 0.0
-    for stall in stalls[bisect_left(ends, since) :]:
-        if stall.began > until:
-            break
-        kept += stall.seconds
-    return kept
 
 
 def most_in(seconds: float, starts: Sequence[float]) -> int:

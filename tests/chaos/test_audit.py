@@ -150,8 +150,8 @@ def test_a_client_that_ignores_the_pace_by_one_start_is_found_where_the_machine_
 @pytest.mark.parametrize(
     ("late", "stalls"),
     [
-        (0.024, []),  # a grant is good for half an interval
-        (0.049, [Stall(10.96, 11.0, 0.02)]),  # and then its worker had no processor
+        (0.024, [Stall(10.96, 10.98, 0.0, busy=0.015)]),  # its worker did something else, while the grant was good
+        (0.049, [Stall(10.96, 11.0, 0.04)]),  # its worker had no processor
         (0.049, [Stall(7.0, 10.99, 3.99)]),  # or was stopped
     ],
 )
@@ -164,6 +164,8 @@ def test_a_start_that_is_late_is_no_start_too_many(late, stalls):
 def test_a_start_that_is_later_than_anything_explains_is_a_breach():
     starts = [*PACED[:19], PACED[19] + 0.049, *PACED[20:]]
     assert len(audit(EXPECTED, seen(starts=starts, stalls=STEADY[:10]), RULES).breaches) == 1
+    busy = [Stall(10.9, 11.0, 0.0, busy=0.1)]  # a grant is good for no longer than half an interval
+    assert len(audit(EXPECTED, seen(starts=starts, stalls=busy), RULES).breaches) == 1
 
 
 def test_a_pace_that_is_not_kept_at_all_is_no_matter_of_the_machine():

@@ -84,11 +84,12 @@ def processor_seconds(pid: int) -> float:
     return 0.0
 
 
-def seconds_without_processor(pid: int) -> float:
-    """How long its main thread has been ready to run so far, and had to wait for its turn; 0 where nobody counts it."""
-    with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    return 0.0
+def seconds_at_work_and_waiting(pid: int) -> tuple[float, float]:
+    """How long its main thread has run so far, and has had to wait for a processor; 0 where nobody counts it."""
+    with contextlib.suppress(OSError, ValueError):
+        at_work, waiting, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+        return int(at_work) / 1e9, int(waiting) / 1e9
+    return 0.0, 0.0
 
 
 def command_of(pid: int) -> str:

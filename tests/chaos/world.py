@@ -39,7 +39,7 @@ from tests.chaos.witnesses import (
     events,
     is_alive,
     processes_with,
-    seconds_without_processor,
+    seconds_at_work_and_waiting,
     statement_of,
 )
 from tests.rabbitmq import dismiss, kill_when_we_are_gone
@@ -332,21 +332,32 @@ class World:
     async def _watch_for_stalls(self) -> None:
         """How late this loop, which the model server shares, gets to see what has arrived; what its workers wait."""
         clock = asyncio.get_running_loop().time
-        waited: dict[int, float] = {}
+        before: dict[int, tuple[float, float]] = {}
+        watched: list[int] = []
         ended, looked = clock(), -math.inf
         while True:
             began = ended
             await asyncio.sleep(SAMPLED_SECONDS)
             if began - looked > LOOK_SECONDS:
                 looked = began
-                waited = {pid: waited.get(pid, seconds_without_processor(pid)) for pid in self.workers()}
-            before, waited = waited, {pid: seconds_without_processor(pid) for pid in waited}
+                watched = self._at_work()
+            now = {pid: seconds_at_work_and_waiting(pid) for pid in watched}
             ended = clock()  # whatever it was that kept this loop from its work since it began, the look itself too
             late = max(0.0, ended - began - SAMPLED_SECONDS)
             self._late = max(self._late, late)
-            kept = late + max((waited[pid] - before[pid] for pid in waited), default=0.0)
-            if kept > _SHORTEST_STALL_SECONDS:
-                self._stalls.append(Stall(began, ended, kept))
+            gone = {
+                pid: (busy - before[pid][0], waited - before[pid][1])
+                for pid, (busy, waited) in now.items()
+                if pid in before
+            }
+            busy, waited = (max((each[which] for each in gone.values()), default=0.0) for which in (0, 1))
+            before = now
+            if late + waited + busy > _SHORTEST_STALL_SECONDS:
+                self._stalls.append(Stall(began, ended, late + waited, busy))
+
+    def _at_work(self) -> list[int]:
+        """Pids of the workers and of their supervisor, which grants."""
+        return [*self.workers(), *(main.pid for main in self._mains[-1:])]
 
 
 async def until(true: Callable[[], bool], *, seconds: float) -> None:
