@@ -498,6 +498,72 @@ async def test_what_cannot_finish_is_handed_back_with_its_attempts(bench, how):
     assert await bench.rows() == {}
 
 
+class TroubledDelivery:
+    """One whose copies cannot be published, so many times."""
+
+    def __init__(self, delivery, troubles):
+        self._delivery, self._troubles = delivery, troubles
+        self.message, self.returns, self.ack = delivery.message, delivery.returns, delivery.ack
+
+    async def move(self, **how):
+        if self._troubles:
+            raise self._troubles.pop()
+        await self._delivery.move(**how)
+
+
+def trouble(bench, monkeypatch, times):
+    """From now on, as long as `times`, the broker takes no copy."""
+    consumer, troubles = bench.broker.consumer, [Unavailable("the broker is away")] * times
+
+    class Troubled:
+        def __init__(self, inner):
+            self.stop = inner.stop
+            self._inner = inner
+
+        async def receive(self):
+            return TroubledDelivery(await self._inner.receive(), troubles)
+
+    @asynccontextmanager
+    async def troubled(queue="tasks"):
+        async with consumer(queue) as inner:
+            yield Troubled(inner)
+
+    monkeypatch.setattr(bench.broker, "consumer", troubled)
+
+
+async def test_what_cannot_even_be_handed_back_is_delivered_again(bench, monkeypatch):
+    started = asyncio.Event()
+
+    async def forever():
+        started.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        trouble(bench, patched, times=9)
+        await bench.broker.publish([Message(b'{"id": "a"}', "a", attempts=2)])
+        async with bench.working(ScriptedPipeline(a=forever), consumers=1):
+            await started.wait()
+            bench.stop_now.set()
+            await bench.running
+    async with bench.broker.consumer() as consumer, asyncio.timeout(HANGS_SECONDS):
+        delivery = await consumer.receive()
+        assert (delivery.message.task_id, delivery.message.attempts, delivery.returns) == ("a", 2, 1)
+        await delivery.ack()
+
+
+async def test_while_no_copy_can_be_published_the_task_is_kept_and_nothing_more_is_taken(bench, monkeypatch):
+    trouble(bench, monkeypatch, times=2)
+    await bench.put("a", "b")
+    pipeline = ScriptedPipeline(a=[Transient("HTTP 502"), {"ok": 1}])
+    async with bench.working(pipeline, consumers=1):
+        await bench.until(lambda: any(isinstance(event, Back) for event in bench.events))
+        assert bench.received() == ["a"]
+        await bench.until_settled(3)
+        assert await empty(bench)
+    assert {name: row.attempts for name, row in (await bench.rows()).items()} == {"a": 2, "b": 1}
+    assert [event.what for event in bench.events if isinstance(event, WaitingFor)] == ["broker"]
+
+
 async def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_more_is_taken(bench):
     class Away:
         def __init__(self, store):
@@ -535,6 +601,7 @@ async def test_a_task_that_came_back_often_is_treated_as_a_suspect(bench):
     async with bench.working(pipeline):
         await bench.until_settled(1)
     assert pipeline.suspects == ["a"]
+    assert (await bench.rows())["a"].attempts == 1  # coming back costs none
 
 
 async def given_up(bench, message, *, returns):

@@ -159,6 +159,21 @@ def _plain(arguments):
     return arguments if isinstance(arguments, dict) else {name: value for name, _, value in arguments}
 
 
+async def test_on_the_wire_all_is_persistent_and_what_is_high_or_a_copy_bears_priority_9(
+    rabbitmq_url, namespace, channel
+):
+    async with RabbitMQBroker([rabbitmq_url], namespace=namespace) as broker:
+        await broker.publish([Message(b"copy")])
+        async with broker.consumer() as consumer:
+            await (await soon(consumer.receive())).move(delay_seconds=0, attempts=0)
+        await broker.publish([Message(b"normal"), Message(b"high", priority="high")])
+    queue = await channel.get_queue(f"{namespace}.tasks")
+    found = {}
+    while (message := await queue.get(no_ack=True, fail=False)) is not None:
+        found[message.body] = (message.priority or 0, message.delivery_mode, message.exchange)
+    assert found == {b"copy": (9, 2, ""), b"normal": (0, 2, ""), b"high": (9, 2, "")}
+
+
 async def test_results_wait_in_their_queue_for_whoever_takes_them(rabbitmq_url, namespace, channel):
     async with RabbitMQBroker([rabbitmq_url], namespace=namespace, results_queue=True) as broker:
         for line in (b'{"task_id": "a"}', bytes(range(256))):

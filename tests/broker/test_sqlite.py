@@ -703,6 +703,20 @@ async def test_receiving_waits_while_the_file_is_locked_and_says_so(path, lock):
         assert isinstance(events[-1], Back)
 
 
+async def test_waiting_for_a_locked_file_keeps_the_event_loop_free(path, lock):
+    async with SqliteBroker(path, namespace="test", busy_seconds=0.5) as broker:
+        lock("lock")
+        publishing = asyncio.create_task(broker.publish([Message(b"a")]))
+        turns = 0
+        while not publishing.done():
+            await asyncio.sleep(0.005)
+            turns += 1
+        lock("unlock")
+        with pytest.raises(Unavailable):
+            await publishing
+    assert turns > 10
+
+
 @pytest.mark.virtual_time
 async def test_what_could_not_be_given_back_at_once_is_given_back_later(path, lock):
     async with SqliteBroker(path, namespace="scraper", busy_seconds=0.01) as broker:
