@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from scraper.pipeline.elements import Attributes
+from scraper.pipeline.one_line import one_line
 
 MAX_VALUE_CHARS: Final = 500  # a description is one or two sentences; longer ones are stuffing
 
@@ -89,5 +90,5 @@ _SEVERAL: Final = frozenset({"Price", "SKU", "MPN", "GTIN", "Brand", "Availabili
 
 
 def _short(value: str) -> str:
-    value = " ".join(value[: 4 * MAX_VALUE_CHARS].split())
+    value = one_line(value[: 4 * MAX_VALUE_CHARS])
     return value if len(value) <= MAX_VALUE_CHARS else value[:MAX_VALUE_CHARS] + "…"

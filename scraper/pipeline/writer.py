@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborNode
 
+from scraper.pipeline.one_line import one_line
 from scraper.pipeline.outline import FRAME, LINKS, MAIN, marks, with_part
 from scraper.pipeline.visibility import without_invisible
 
@@ -57,12 +58,10 @@ class Writer:
     def end_line(self) -> None:
         whole = "".join(self.line)
         self.line.clear()
-        text = whole.strip()
-        if not text.isprintable() or "  " in text:
-            text = " ".join(text.split())
+        text = one_line(whole)
         if not text.isascii() or not text.isprintable():
             shown = self.visible(text)
-            text = shown if shown is text else " ".join(shown.split())
+            text = shown if shown is text else one_line(shown)
         if text and text.strip("| "):
             if self._gap and self.lines:
                 self.lines.append("")

@@ -7,6 +7,7 @@ import math
 from typing import Final
 
 from scraper.models import Json
+from scraper.pipeline.one_line import one_line
 
 MAX_VALUES: Final = 20_000  # of one page; a product with 100 variants has about 2,000
 MAX_CHARS: Final = 512 * 1024  # of all strings and keys of one page
@@ -30,7 +31,7 @@ class Room:
             text = html.unescape(text)
         if not text.isascii():  # an escape in JSON may be half a character
             text = text.encode("utf-8", "replace").decode()
-        kept = " ".join(text.split())[: max(0, self.chars)]
+        kept = one_line(text)[: max(0, self.chars)]
         self.values -= 1
         self.chars -= len(kept)
         return kept

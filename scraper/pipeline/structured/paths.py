@@ -20,6 +20,8 @@ def at(value: Json, path: str) -> list[tuple[str, Json]]:
             for place, each in _opened(level)
             if isinstance(each, dict) and (name := step if step in each else step.lower()) in each
         ][:MAX_FOUND]
+        if not level:
+            return []
     return list(_opened(level))[:MAX_FOUND]
 
 

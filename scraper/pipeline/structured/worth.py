@@ -10,12 +10,14 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from scraper.models import Json
+from scraper.pipeline.one_line import one_line
 from scraper.pipeline.structured import states
 from scraper.pipeline.structured.names import as_words
 from scraper.pipeline.structured.vocabulary import Property
 from scraper.pipeline.structured.wanted import Wanted
 
 MAX_TEXT_CHARS: Final = 20_000
+NOTHING_CHARS: Final = 50  # whoever has more to say says something
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def worth(raw: Json, said: Property, field: Wanted) -> Worth | None:
         return None
     if "const" in field.schema or "x-open" in field.schema:
         return None
-    if isinstance(raw, str) and (not raw.strip() or as_words(raw) in _NOTHING or _UNFILLED.match(raw)):
+    if isinstance(raw, str) and _says_nothing(raw):
         return None
     if isinstance(raw, str) and said.name in {"author", "authors"}:
         raw = _BY.sub("", raw.strip())
@@ -42,6 +44,12 @@ def worth(raw: Json, said: Property, field: Wanted) -> Worth | None:
     if found is None or not _allowed(found.value, field):
         return None
     return found
+
+
+def _says_nothing(raw: str) -> bool:
+    if len(raw) <= NOTHING_CHARS and as_words(raw) in _NOTHING:
+        return True
+    return not raw.strip() or _UNFILLED.match(raw) is not None
 
 
 def _allowed(value: Json, field: Wanted) -> bool:
@@ -230,9 +238,7 @@ def _duration(raw: Json, field: Wanted) -> Worth | None:
 
 
 def _without_markup(text: str) -> str:
-    if "<" in text:
-        text = html.unescape(_MARKUP.sub(" ", text))
-    return " ".join(text.split())
+    return one_line(html.unescape(_MARKUP.sub(" ", text)) if "<" in text else text)
 
 
 _READERS: Final = {
