@@ -243,7 +243,10 @@ class PageIndex:
 
     @cached_property
     def _bare(self) -> str:
-        return _BETWEEN_GROUPS.sub("", self._page.normal)
+        bare = self._page.normal
+        for each in _BETWEEN_GROUPS:
+            bare = bare.replace(each, "")
+        return bare
 
     @cached_property
     def _dates(self) -> Dates:
@@ -266,6 +269,6 @@ _AMOUNT: Final = re.compile(
     r"[^\w\d]{0,3}(?P<before>[^\W\d_]{1,4}\.?)?[^\w\d]{0,3}(?P<number>\d+(?:[.,'’^ ]\d+)*)[^\w\d]{0,3}"
     r"(?P<after>[^\W\d_]{1,12}\.?)?[^\w\d]{0,2}"
 )
-_BETWEEN_GROUPS: Final = re.compile(r"[\s._/()-]+")
+_BETWEEN_GROUPS: Final = " \n._/()-"
 _PHONE: Final = re.compile(r"(?:\+|0)[\d\s()./-]+")
 _JOINT: Final = re.compile(r"\s*[,;:|\n()/·•]\s+|\s+[-–—(/|]\s*|\)$|\n|…|\.\.\.")

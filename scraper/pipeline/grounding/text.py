@@ -69,6 +69,10 @@ class PageText:
         return self.by_line.replace(" \n", "")
 
     @cached_property
+    def _unraised(self) -> str:
+        return self.normal.replace("^", "")
+
+    @cached_property
     def plain(self) -> str:
         """The page's own text, case as it is."""
         return self._text
@@ -110,7 +114,12 @@ class PageText:
             at = text.find(wanted, end)
 
     def find(self, wanted: str) -> int | None:
-        """Where in `by_line` or `in_a_row` the words `wanted` stand one after the other: the number of their line."""
+        """Where in `by_line` or `in_a_row` the words `wanted` stand one after the other: the number of their line.
+
+        Those are made only for a value whose words all stand somewhere: that costs as much as parsing the page.
+        """
+        if not all(word in self._unraised for word in wanted.split()):
+            return None
         loose = _unspaced(wanted)
         if loose:
             wanted = wanted.strip(" ")
