@@ -24,6 +24,7 @@ from scraper.events import (
 )
 from scraper.llm_client import CircuitBreaker, LLMClient, RateLimiter, SharedRateLimiter
 from scraper.models import ParkReason, Usage
+from scraper.testing.vllm import SimulatedVLLM
 from scraper.throttle import operations
 from scraper.throttle.circuit_breaker import CircuitState
 from scraper.trace import Trace
@@ -289,6 +290,14 @@ async def test_a_failure_is_tried_again_and_counts_against_the_server(failure):
         assert setup.limiter.in_flight == 0  # it sleeps, and holds nothing
         assert (await pending).text == "fine"
         assert setup.limiter.breaker.failures == 0
+    assert len(server.chats) == 2
+
+
+async def test_an_answer_is_a_success_for_the_server_whatever_its_text():
+    """What to make of text that breaks the JSON is the task's business: nothing is sent again for it here."""
+    async with ScriptedServer(refusal(500), streamed("{broken")) as server, Setup(server) as setup:
+        answered = await setup.chat(response_format={"type": "json_object"})
+        assert (answered.text, setup.limiter.breaker.failures) == ("{broken", 0)
     assert len(server.chats) == 2
 
 
@@ -598,6 +607,19 @@ async def test_held_by_the_circuit_for_too_long_is_held_and_costs_no_working_tim
             await setup.chat(deadline=limit, trace=trace)
         assert trace.timings()["wait_circuit"] == pytest.approx(130, abs=0.5)
         assert limit.work_left(now=now()) > 0
+
+
+# what takes a turn
+
+
+async def test_only_generation_takes_a_turn():
+    async with SimulatedVLLM(preset="instant") as server, Setup(server, limits=(1, 1)) as setup:
+        await setup.chat()
+        began = now()
+        assert await setup.client.count_tokens(ASK)
+        assert (await setup.client.served_model()).name
+        assert now() - began < 1
+        assert server.stats.requests == 1
 
 
 # hints and wrong settings
