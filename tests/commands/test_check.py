@@ -57,6 +57,11 @@ async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
     assert "hunter2" not in finding.message
 
 
+async def test_a_good_run_dir_says_who_shares_the_limits(tmp_path):
+    found = await checked(run_dir=tmp_path)(tmp_path)
+    assert "share the limits if they share this folder; containers mount it" in found["RUN_DIR"].message
+
+
 async def test_a_run_dir_that_had_to_be_made_may_be_a_slip_and_is_said(tmp_path):
     mistyped = checked(run_dir=tmp_path / "nosuch" / "deep")
     assert (await mistyped(tmp_path))["RUN_DIR"].verdict == "warning"
