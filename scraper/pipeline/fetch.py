@@ -26,6 +26,7 @@ from scraper import __version__
 from scraper.errors import Held, Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.pipeline import robots
+from scraper.pipeline.awake import Awake
 from scraper.pipeline.fetch_address import checked, parsed
 from scraper.pipeline.fetch_body import read_beginning, read_page
 from scraper.pipeline.fetch_wire import Resolve, SystemResolver, Wire
@@ -114,6 +115,7 @@ class Fetcher:
             if resolve is None:
                 resolve = SystemResolver()
                 stack.callback(resolve.close)
+            self._awake = await stack.enter_async_context(Awake())
             self._wire = Wire(resolve=resolve, allow_private_addresses=self._allow_private, tls=self._tls)
             self._robots = robots.Robots(self._ask_for_robots, user_agent=self._user_agent, clock=clock)
             stack.push_async_callback(self._robots.close)
@@ -133,13 +135,13 @@ class Fetcher:
         """
         trace.enter("fetch")
         target = checked(parsed(url), allow_private=self._allow_private)
-        limit = asyncio.timeout(self._timeout_seconds)
+        began, limit = asyncio.get_running_loop().time(), asyncio.timeout(self._timeout_seconds)
         visit = _Visit(trace, limit, host=target.host)
         try:
             async with limit:
                 return await self._follow(target, visit)
         except TimeoutError:
-            _check_awake(limit)
+            self._check_awake(began, limit)
             raise Transient(f"{visit.host}: no complete answer within {self._timeout_seconds:g} s") from None
 
     async def _follow(self, target: httpx.URL, visit: _Visit) -> Page:
@@ -213,17 +215,23 @@ class Fetcher:
     async def _ask_for_robots(self, origin: str) -> robots.Answer:
         """RFC 9309, 2.3.1: 4xx, endless redirects and refused addresses mean «none»; 5xx and silence mean «unknown»."""
         url = httpx.URL(f"{origin}/robots.txt")
-        seconds = min(ROBOTS_TIMEOUT_SECONDS, self._timeout_seconds)
+        began, seconds = asyncio.get_running_loop().time(), min(ROBOTS_TIMEOUT_SECONDS, self._timeout_seconds)
         try:
             async with asyncio.timeout(seconds) as limit:
                 return await self._robots_at(url)
         except TimeoutError:
-            _check_awake(limit)
+            self._check_awake(began, limit)
             return robots.Unreachable(f"{url.host}: no complete answer within {seconds:g} s")
         except Transient as error:
             return robots.Unreachable(str(error), max(error.after_seconds, robots.UNREACHABLE_SECONDS))
         except Permanent:
             return robots.Missing()
+
+    def _check_awake(self, began: float, limit: asyncio.Timeout) -> None:
+        """Raises Held where this process was stopped since it `began`, or saw the end of `limit` long after it."""
+        late = asyncio.get_running_loop().time() - (limit.when() or 0.0)
+        if late > OVERSLEPT_SECONDS or not self._awake.since(began):
+            raise Held("this process was stopped while it waited for a site", after_seconds=OVERSLEPT_AGAIN_SECONDS)
 
     async def _robots_at(self, url: httpx.URL) -> robots.Answer:
         for _ in range(robots.MAX_REDIRECTS + 1):
@@ -243,12 +251,6 @@ class Fetcher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _check_awake(limit: asyncio.Timeout) -> None:
-    """Raises Held where `limit` was over long before this process got to see it: that is not the site's fault."""
-    if asyncio.get_running_loop().time() - (limit.when() or 0.0) > OVERSLEPT_SECONDS:
-        raise Held("this process was stopped while it waited for a site", after_seconds=OVERSLEPT_AGAIN_SECONDS)
 
 
 def _origin(url: httpx.URL) -> str:

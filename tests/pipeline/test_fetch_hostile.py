@@ -6,12 +6,13 @@ import itertools
 import struct
 import time
 import tracemalloc
+from functools import partial
 
 import pytest
 
 from scraper.errors import Held, Permanent, ScraperError, Transient
 from scraper.models import ParkReason
-from scraper.pipeline import fetch
+from scraper.pipeline import awake, fetch
 from tests.pipeline.local_web import answer
 from tests.pipeline.test_fetch import browser, serve, web  # noqa: F401 - fixtures
 
@@ -232,4 +233,32 @@ async def test_a_process_that_was_stopped_past_its_time_limit_blames_no_site(pat
 
     async with serve({path: stop}), browser(timeout_seconds=0.2) as get:
         with pytest.raises(Held, match="this process was stopped"):
+            await get("http://a.com/")
+
+
+@pytest.mark.parametrize("path", ["/", "/robots.txt"])
+async def test_nor_where_its_time_limit_ended_just_after_it_was_woken(path, browser, serve, monkeypatch):  # noqa: F811 - fixtures
+    monkeypatch.setattr(awake, "STOPPED_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "Awake", partial(awake.Awake, look_seconds=0.02))
+
+    async def stop(reader, writer):
+        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        await asyncio.Event().wait()
+
+    async with serve({path: stop}), browser(timeout_seconds=2.0) as get:
+        with pytest.raises(Held, match="this process was stopped"):
+            await get("http://a.com/")
+
+
+async def test_a_site_that_is_silent_is_to_blame_where_this_process_was_stopped_before(browser, serve, monkeypatch):  # noqa: F811 - fixtures
+    monkeypatch.setattr(awake, "STOPPED_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "Awake", partial(awake.Awake, look_seconds=0.02))
+
+    async def say_nothing(reader, writer):
+        await asyncio.Event().wait()
+
+    async with serve({"/": say_nothing}), browser(timeout_seconds=0.3) as get:
+        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        await asyncio.sleep(0.1)
+        with pytest.raises(Transient):
             await get("http://a.com/")
