@@ -55,7 +55,7 @@ def flatten(html: str) -> str:
     return _TAG.sub(keep, html)
 
 
-_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/<>]*)[^<>]*>")
+_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/<>]*+)[^<>]*+>")
 _UNNESTED_TAGS: Final = (
     "area base br col embed hr img input link meta source track wbr p li td th tr dt dd option optgroup tbody thead "
     "tfoot colgroup rt rp"

@@ -300,6 +300,12 @@ def test_a_hundred_thousand_nested_tags_are_no_error(tag):
     assert clean(f"<{tag}>" * 100_000 + "deep").text.strip("- ") in {"deep", ""}
 
 
+def test_a_tag_without_end_is_looked_at_once():
+    """Time that grows with its square would be an hour here."""
+    page = "<font>" * 9000 + "text" + "<" + "a" * 1_000_000
+    assert flatten(page).endswith("a" * 1_000_000)
+
+
 def test_a_page_of_unclosed_tags_is_flattened_and_keeps_its_text():
     page = "".join(f"<font color={n}>word{n} " for n in range(10_000))
     assert too_deep(page, tags=tags_of(page))
