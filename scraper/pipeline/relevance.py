@@ -42,7 +42,7 @@ _LOOKS: Final = (
     ),
     ({"date", "day", "published", "updated", "modified", "start", "end", "deadline", "time", "born"}, re.compile(_DAY)),
     ({"phone", "telephone", "fax", "mobile"}, re.compile(r"\+?\d[\d ()/-]{6,}\d")),
-    ({"mail", "email", "contact"}, re.compile(r"[\w.+-]+@[\w-]+\.\w")),
+    ({"mail", "email", "contact"}, re.compile(r"[\w.+-]@[\w-]+\.\w")),
     ({"url", "link", "links", "website", "image", "images"}, re.compile(r"https?://")),
 )
 """What properties are called, and how their values look."""

@@ -1,3 +1,5 @@
+import time
+
 from scraper.pipeline.relevance import scores, wanted
 
 SCHEMA = {
@@ -48,3 +50,22 @@ def test_a_schema_without_words_asks_for_nothing():
 def test_a_huge_schema_and_a_huge_line_are_looked_at_in_part():
     schema = {"type": "object", "properties": {f"word{chr(97 + n % 26)}{n}": {} for n in range(5000)}}
     assert len(scores(["worda " * 100_000], wanted(schema))) == 1
+
+
+def test_an_address_of_mail_is_known_by_its_looks():
+    schema = {"type": "object", "properties": {"email": {"type": "string"}}}
+    assert ranked("Write to us", "info@e.example", "me @ home", schema=schema)[0] == "info@e.example"
+
+
+def test_a_line_that_could_begin_an_address_everywhere_takes_no_longer_than_others():
+    sought = wanted({"type": "object", "properties": {"email": {"type": "string"}}})
+
+    def seconds(line):
+        def once():
+            began = time.process_time()
+            scores([line] * 50, sought)
+            return time.process_time() - began
+
+        return min(once() for _ in range(5))
+
+    assert seconds("a" * 2000) < 20 * seconds("a " * 1000)
