@@ -53,17 +53,18 @@ def seen_before(
     """What the stored row of the same id means for a task that just arrived.
 
     A done row of this submission, or of a newer one, makes the delivery a repetition. A done row with other content
-    makes the id a mistake, unless the task was submitted anew on purpose. A parked row makes it a repetition where it
-    has the same content, and is as new: a worker died between the row and the acknowledgement. Whoever wants such a
-    task run once more submits it under a new number. A stranger's program cannot: `unnumbered`, its first delivery is
-    a wish, and gets a number.
+    makes the id a mistake, unless the task was submitted anew on purpose. A parked row of the same content makes it a
+    repetition if it is of this submission, or this one has no number: a worker died between the row and the
+    acknowledgement. Whoever wants such a task run once more submits it under a new number. A stranger's program
+    cannot: `unnumbered`, its first delivery is a wish, and gets a number.
     """
     if standing is None or submission > standing.submission:
         return "new"
     if standing.status == "parked":
         if unnumbered:
             return "anew"
-        return "stored" if content_sha256 == standing.content_sha256 else "new"
+        own_end = content_sha256 == standing.content_sha256 and submission in (0, standing.submission)
+        return "stored" if own_end else "new"
     if submission == standing.submission and content_sha256 != standing.content_sha256:
         return "duplicate"
     return "stored"

@@ -45,6 +45,7 @@ def test_an_outage_never_spends_the_last_attempt():
         (Standing("parked", "a", 0), "a", 0, "stored"),
         (Standing("parked", "b", 0), "a", 0, "new"),
         (Standing("parked", "a", 7), "a", 0, "stored"),
+        (Standing("parked", "a", 7), "a", 6, "new"),  # of a clock that was put back: somebody wants it run
         (Standing("parked", "b", 7), "a", 0, "new"),
         (Standing("parked", "a", 7), "a", 7, "stored"),
         (Standing("parked", "b", 7), "a", 7, "new"),

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Self
 
 from scraper.errors import Misconfigured, Unavailable
-from scraper.store.sqlite_thread import primary_code, unavailable
+from scraper.store.sqlite_thread import SqliteThread, primary_code, unavailable
 from scraper.write_ahead import use_write_ahead_log
 
 SCHEMA_VERSION = 2
@@ -110,6 +111,23 @@ _FIX = {
     sqlite3.SQLITE_PERM: "cannot be written; give this user write permission for the file and its folder",
     sqlite3.SQLITE_AUTH: "cannot be written; give this user write permission for the file and its folder",
 }
+
+
+class ExistingResults:
+    """The results file for those who make none: a mistyped path would look empty. Entered once."""
+
+    def __init__(self, path: Path | str, *, busy_seconds: float = 5.0) -> None:
+        self._path = Path(path).absolute()
+        self._thread = SqliteThread(
+            lambda: open_database(self._path, create=False, busy_seconds=busy_seconds), path=self._path
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._thread.stop()
 
 
 def open_database(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connection:

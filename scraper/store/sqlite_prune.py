@@ -12,34 +12,20 @@ import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from scraper.models import Json
 from scraper.ports import Freed, Prunable
-from scraper.store.sqlite_file import open_database
+from scraper.store.sqlite_file import ExistingResults
 from scraper.store.sqlite_rows import IS_WAITING, microseconds
-from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS, SqliteThread
+from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 
 ROWS_AT_ONCE: Final = 250  # in one transaction: workers wait for it
 BYTES_AT_ONCE: Final = 8 << 20  # and what is deleted must be written to the log first
 
 
-class SqlitePruner:
-    """Fulfils `scraper.ports.Pruner`. Refuses a file that does not exist: a mistyped path would look empty."""
-
-    def __init__(self, path: Path | str, *, busy_seconds: float = 5.0) -> None:
-        self._path = Path(path).absolute()
-        self._thread = SqliteThread(
-            lambda: open_database(self._path, create=False, busy_seconds=busy_seconds), path=self._path
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._thread.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._thread.stop()
+class SqlitePruner(ExistingResults):
+    """Fulfils `scraper.ports.Pruner`."""
 
     async def prune(self, what: Prunable, *, before: datetime, dry_run: bool = False) -> Freed:
         kind = _KINDS[what]

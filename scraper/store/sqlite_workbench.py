@@ -12,12 +12,12 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from scraper.json_text import storable
 from scraper.models import Json, ParkReason, Remains, Result
 from scraper.ports import Selection
-from scraper.store.sqlite_file import open_database
+from scraper.store.sqlite_file import ExistingResults
 from scraper.store.sqlite_rows import (
     COLUMNS,
     IS_WAITING,
@@ -29,30 +29,20 @@ from scraper.store.sqlite_rows import (
     remains_of,
     result_of,
 )
-from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS, SqliteThread
+from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 
 HANDED_OUT_BYTES: Final = 16 << 20  # of bodies, pages and answers in memory at once; a single one may be larger
 DROPPED_AT_ONCE: Final = 500  # rows, in one transaction: workers wait for it
 
 
-class SqliteWorkbench:
-    """Fulfils `scraper.ports.Workbench`. Refuses a file that does not exist: a mistyped path would look empty."""
+class SqliteWorkbench(ExistingResults):
+    """Fulfils `scraper.ports.Workbench`."""
 
     def __init__(
         self, path: Path | str, *, busy_seconds: float = 5.0, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        self._path = Path(path).absolute()
+        super().__init__(path, busy_seconds=busy_seconds)
         self._clock_ns = clock_ns
-        self._thread = SqliteThread(
-            lambda: open_database(self._path, create=False, busy_seconds=busy_seconds), path=self._path
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._thread.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._thread.stop()
 
     async def counts(self, selection: Selection) -> dict[ParkReason, int]:
         where, values = _where(selection)
