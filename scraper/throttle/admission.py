@@ -44,11 +44,6 @@ from scraper.throttle.waiting_line import Waiter, WaitingLine
 ATTEMPT_SECONDS = 120.0
 PROBE_GRACE_SECONDS = 5.0
 """A probe hangs this long after its attempt should have timed out."""
-LATEST_WRITE_SECONDS = 1.0
-"""A request is written within min(T/2, this) of its grant, or handed back: late ones would pile onto the next."""
-EARLIEST_LAPSE_SECONDS = 0.01
-"""But no grant lapses sooner: at 60,000 a minute T/2 is 0.5 ms, less than a message between two processes takes."""
-_LATEST_WRITE, _EARLIEST_LAPSE = ns(LATEST_WRITE_SECONDS), ns(EARLIEST_LAPSE_SECONDS)
 UNLIMITED = float("inf")
 
 
@@ -290,7 +285,7 @@ class Admission:
 
     def adopt(self, lease: int, held: Lease) -> None:
         """Count a lease of an earlier host that is not in its snapshot."""
-        self._leases[lease] = held
+        self._leases[lease], self._steady = held, None
 
     # --- what holds the head back ---------------------------------------------------------------------------------
 
@@ -349,7 +344,7 @@ class Admission:
             lease=lease,
             place=waiter.place,
             at=now,
-            write_by=now + _good_for(self.pacer.interval),
+            write_by=now + self.pacer.write_within,
             generation=generation,
             probe=probe,
             check=check,
@@ -406,11 +401,6 @@ class Admission:
     def _tell(self, event: Event | None) -> None:
         if event is not None:
             self._events.append(event)
-
-
-def _good_for(interval: int) -> int:
-    """How long after its grant a request may still be written, in nanoseconds."""
-    return max(min(interval // 2, _LATEST_WRITE), _EARLIEST_LAPSE)
 
 
 def _checked(max_concurrent: int) -> int:

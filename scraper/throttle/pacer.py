@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import math
 
-from scraper.throttle.nanoseconds import SECOND
+from scraper.throttle.nanoseconds import SECOND, ns
+
+LATEST_WRITE_SECONDS = 1.0
+"""A request is written within min(T/2, this) of its grant, or handed back: late ones would pile onto the next."""
+EARLIEST_LAPSE_SECONDS = 0.01
+"""But no grant lapses sooner: at 60,000 a minute T/2 is 0.5 ms, less than a message between two processes takes."""
 
 
 class Pacer:
@@ -27,6 +32,7 @@ class Pacer:
             raise ValueError(f"requests_per_minute must be a number above 0, not {requests_per_minute}")
         self.requests_per_minute = requests_per_minute
         self.interval = math.ceil(60 * SECOND / requests_per_minute)  # rounded up: never faster than told
+        self.write_within = max(min(self.interval // 2, ns(LATEST_WRITE_SECONDS)), ns(EARLIEST_LAPSE_SECONDS))
 
     @property
     def ready_at(self) -> int | None:

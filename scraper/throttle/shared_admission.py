@@ -26,10 +26,10 @@ from scraper.events import Event, LeaseReaped
 from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
 from scraper.throttle.brought_limits import BroughtLimits, Override
-from scraper.throttle.endpoint_pause import UNTIL_RESUMED_SECONDS
 from scraper.throttle.mailboxes import Mailboxes
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, sooner, to_seconds
+from scraper.throttle.orders import carry_out
 from scraper.throttle.protocol import (
     Ask,
     BadLine,
@@ -307,26 +307,10 @@ class SharedAdmission:
 
     def obey(self, command: Command, now: int) -> None:
         """Raises BadLine for an order that does not exist."""
-        match command.verb:
-            case "show":
-                return
-            case "set":
-                self._limits.override = self._limits.override.changed(command, now)
-                self._apply_limits(now)
-            case "reset":
-                self._limits.override = Override()
-                self._apply_limits(now)
-            case "pause":
-                seconds = UNTIL_RESUMED_SECONDS if command.seconds is None else command.seconds
-                self._admission.pause(seconds, now, reason="an operator's order")
-            case "resume":
-                self._admission.resume(now)
-            case "open":
-                self._admission.open_circuit(now)
-            case "close":
-                self._admission.close_circuit(now)
-            case _:
-                raise BadLine("no such order")
+        if command.verb == "show":
+            return
+        carry_out(command, self._admission, self._limits, now)
+        self._apply_limits(now)
         self._changed = True
         self._mail.announce()
 

@@ -43,7 +43,6 @@ from scraper.throttle.protocol import (
     Brings,
     Cancel,
     Finds,
-    Finish,
     Granted,
     Message,
     Pong,
@@ -62,6 +61,7 @@ from scraper.throttle.seam import LeaseLost, NotAdmitted
 from scraper.throttle.shared_admission import REAP_AFTER_SECONDS
 from scraper.throttle.turn import Grant, Refusal
 from scraper.throttle.turn_message import grant_of, refusal_of
+from scraper.throttle.unsettled import Unsettled
 from scraper.throttle.verdict import UNSENT, Effect, Verdict
 from scraper.throttle.verdict_message import finish_of
 
@@ -109,8 +109,7 @@ class SharedRateLimiter:
         self._link: Link | None = None
         self._asking: dict[int, Asking] = {}
         self._held: dict[int, Held] = {}
-        self._unsettled: dict[int, Finish] = {}  # in the order of saying
-        self._settled = 0  # of those said on the present connection
+        self._unsettled = Unsettled()
         self._state: State | None = None
         self._own_success: int | None = None
         self._takes: Takes | None = None
@@ -292,8 +291,7 @@ class SharedRateLimiter:
         self._finish(lease, verdict)
 
     def _finish(self, lease: int, verdict: Verdict) -> None:
-        finish = self._unsettled[lease] = finish_of(lease, verdict)
-        self._send(finish)
+        self._send(self._unsettled.add(finish_of(lease, verdict)))
 
     def _start(self, lease: int) -> None:
         held = self._held.get(lease)
@@ -322,8 +320,7 @@ class SharedRateLimiter:
                 self._send(said)
         for held in self._held.values():
             self._send(held.holds())
-        self._settled = 0
-        for finish in self._unsettled.values():
+        for finish in self._unsettled.again():
             self._send(finish)
         self._send(Ready())
         now = self._now()
@@ -362,9 +359,7 @@ class SharedRateLimiter:
         self._silence.ends(self._clock())
 
     def _hear_grant(self, granted: Granted) -> None:
-        while self._settled < granted.settled and self._unsettled:
-            self._settled += 1
-            del self._unsettled[next(iter(self._unsettled))]
+        self._unsettled.settle(granted.settled)
         asking = self._asking.pop(granted.id, None)
         if asking is None or asking.answer.done():
             self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way

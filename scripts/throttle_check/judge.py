@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-from scraper.throttle.admission import EARLIEST_LAPSE_SECONDS, LATEST_WRITE_SECONDS
 from scraper.throttle.backoff import Backoff
+from scraper.throttle.pacer import EARLIEST_LAPSE_SECONDS, LATEST_WRITE_SECONDS
 from throttle_check.plan import Limits
 from throttle_check.trial import Measured
 
