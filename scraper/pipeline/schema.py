@@ -25,6 +25,7 @@ from scraper.pipeline.schema_parts import (
     REFERENCES,
     bad_schema,
     check_references,
+    check_shapes,
     subschemas,
     written_out,
 )
@@ -137,6 +138,7 @@ def _compile(text: str) -> CompiledSchema:
     _check_depth(schema)
     _check_root(schema)
     parts = list(subschemas(schema))
+    check_shapes(parts)
     check_references(parts, schema)
     _check_patterns(parts)
     _check_least(parts)

@@ -37,6 +37,12 @@ MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
+_SHAPES: Final = (
+    ("type", str | list, "a type or a list of types"),
+    *((key, list, "a list") for key in ("allOf", "anyOf", "oneOf", "prefixItems", "enum", "required")),
+    *((key, dict, "an object of schemas") for key in NAMED),
+)
+
 Part: TypeAlias = tuple[str, dict[str, Json]]
 """A subschema behind its path."""
 
@@ -71,6 +77,17 @@ def resolve(schema: Json, reference: str) -> Json:
         else:
             found = found.get(name) if isinstance(found, dict) else None
     return found
+
+
+def check_shapes(parts: Sequence[Part]) -> None:
+    """Raises Permanent(BAD_SCHEMA) where a keyword is followed by what it cannot mean.
+
+    The validator passes over keywords that its draft does not know; all else here reads them in every draft.
+    """
+    for path, part in parts:
+        for key, kind, what in _SHAPES:
+            if key in part and not isinstance(part[key], kind):
+                raise bad_schema(f"{path[:200]}/{key}", f"must be {what}")
 
 
 def check_references(parts: Sequence[Part], root: Schema) -> None:
@@ -139,6 +156,7 @@ def _reached(schema: Schema) -> dict[int, _Reached]:
         looked_at += len(parts)
         if looked_at > MAX_WRITTEN_OUT:
             raise _too_large()
+        check_shapes(parts)
         check_references(parts, schema)
         found = list(_targets(parts, schema))
         waiting += [(name, each) for name, each in found if isinstance(each, dict)]

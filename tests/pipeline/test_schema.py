@@ -217,17 +217,25 @@ def test_a_maze_of_references_is_judged_at_once(size):
 
 
 @pytest.mark.parametrize(
-    "part",
+    ("part", "where"),
     [
-        {"prefixItems": 3},
-        {"prefixItems": [{"type": 3}]},
-        {"prefixItems": [{"format": {}}]},
-        {"contentSchema": {"type": [[]]}},
+        ({"prefixItems": 3}, "prefixItems: must be a list"),
+        ({"prefixItems": [{"enum": 3}]}, "prefixItems/0/enum: must be a list"),
+        ({"prefixItems": [{"anyOf": None}]}, "prefixItems/0/anyOf: must be a list"),
+        ({"contentSchema": {"type": {}}}, "contentSchema/type: must be a type"),
+        ({"dependentSchemas": {"b": {"properties": []}}}, "dependentSchemas/b/properties: must be an object"),
     ],
 )
-def test_what_makes_no_sense_to_a_later_draft_is_no_mistake_of_an_earlier_one(part):
+def test_what_a_keyword_cannot_mean_is_refused_also_in_drafts_that_do_not_know_it(part, where):
     root = {"$schema": "http://json-schema.org/draft-06/schema#"}
-    assert compile_schema({**root, **object_with(a={"type": "array", **part})}).depth == MAX_DEPTH
+    assert refusal({**root, **object_with(a=part)}).startswith(f"schema #/properties/a/{where}")
+    assert where in refusal({**root, **object_with(a={"$ref": "#/kept/a"}), "kept": {"a": part}})
+
+
+@pytest.mark.parametrize("part", [{"type": [{}]}, {"format": {}}, {"title": 3}])
+def test_what_means_nothing_in_a_place_that_its_draft_does_not_know_does_no_harm(part):
+    root = {"$schema": "http://json-schema.org/draft-06/schema#"}
+    assert compile_schema({**root, **object_with(a={"prefixItems": [part]})}).depth == MAX_DEPTH
 
 
 def test_a_schema_that_refers_to_itself_is_accepted_and_known():
