@@ -9,7 +9,7 @@ a rule that would show it still gets it read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 MAX_SELECTORS: Final = 64  # 30 µs each on a page of ordinary size
@@ -42,7 +42,8 @@ def _telling_rules(css: str) -> Iterator[tuple[str, str]]:
 
     What tells is looked for as plain text, which takes a tenth of the time of reading every rule.
     """
-    ends = {end for hint in _HINTS for end in _ends(css, hint)} | {css.find("}", at.end()) for at in _FAR.finditer(css)}
+    ends = _ends(css, _HINTS) | {css.find("}", at.end()) for at in _FAR.finditer(css)}
+    ends |= {end for end in _ends(css, _COLOUR) if _hides_by_colour(css[css.rfind("{", 0, end) : end])}
     open_blocks, counted = 0, 0
     for end in sorted(ends - {-1}):
         declarations_begin = css.rfind("{", 0, end)
@@ -57,12 +58,20 @@ def _telling_rules(css: str) -> Iterator[tuple[str, str]]:
             yield selectors, css[declarations_begin + 1 : end][:MAX_DECLARATIONS_CHARS]
 
 
-def _ends(css: str, hint: str) -> Iterator[int]:
-    """Where the rules that hold `hint` end."""
-    at = css.find(hint)
-    while at >= 0 and (end := css.find("}", at)) >= 0:
-        yield end
-        at = css.find(hint, end)
+def _hides_by_colour(declarations: str) -> bool:
+    """Whether a colour may be that of what is behind it, or none."""
+    return "background" in declarations or "transparent" in declarations or "0)" in declarations
+
+
+def _ends(css: str, hints: Iterable[str]) -> set[int]:
+    """Where the rules end that hold one of `hints`."""
+    ends = set()
+    for hint in hints:
+        at = css.find(hint)
+        while at >= 0 and (end := css.find("}", at)) >= 0:
+            ends.add(end)
+            at = css.find(hint, end)
+    return ends
 
 
 def _is_shown(css: str, name: str, showing: re.Pattern[str], hidden_by: Callable[[str], str | None]) -> bool:
@@ -81,9 +90,19 @@ def _is_shown(css: str, name: str, showing: re.Pattern[str], hidden_by: Callable
 
 
 _HINTS: Final = (
-    *("none", "hidden", "opacity", "font-size:0", "font-size: 0", "clip", "scale(0", "{color", ";color", " color"),
-    *("NONE", "HIDDEN", "\\", "(-"),
+    "none",
+    "hidden",
+    "opacity",
+    "font-size:0",
+    "font-size: 0",
+    "clip",
+    "scale(0",
+    "(-",
+    "NONE",
+    "HIDDEN",
+    "\\",
 )
+_COLOUR: Final = ("{color", ";color", " color")
 _FAR: Final = re.compile(r":\s?-\d{3}")
 _SHOWING: Final = {
     "hidden": re.compile(r"display\s*:\s*(?!none)[a-z]|visibility\s*:\s*visible", re.IGNORECASE),

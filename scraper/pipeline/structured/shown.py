@@ -90,16 +90,18 @@ def paragraph_in(text: str, prose: str) -> str | None:
 
 def day_in(text: str, day: date) -> str | None:
     """Evidence that `day` stands in `text` with its year, in figures or with an English month: others take an index."""
+    number = str(day.day)
     end = 0
     for _ in range(MAX_PLACES):
         begin = text.find(str(day.year), end)
         if begin < 0:
             return None
         end = begin + 4
-        before = [
-            each for each in _PART.findall(text, max(0, begin - DATE_REACH), begin) if each.lower() not in _ORDINALS
-        ]
-        after = _PART.findall(text, end, end + DATE_REACH)
+        left, right = text[max(0, begin - DATE_REACH) : begin], text[end : end + DATE_REACH]
+        if number not in left and number not in right:
+            continue
+        before = [each for each in _PART.findall(left) if each.lower() not in _ORDINALS]
+        after = _PART.findall(right)
         if _is_day(before[-2:], day) or _is_day(after[:2], day):
             return _around(text, begin, end)
     return None
