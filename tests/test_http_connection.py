@@ -1,6 +1,9 @@
 """One connection to the model server or a site, on the service's own event loop and on asyncio's."""
 
 import asyncio
+import socket
+import ssl
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,11 +18,13 @@ from scraper.http_connection import (
     ConnectionLost,
     HeadTooLarge,
     NotHttp,
+    connected,
     request_head,
 )
 from scraper.llm_transport import ModelServerTransport
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, event_loop.run], ids=["asyncio", "uvloop"])
+TLS = Path(__file__).parent / "pipeline" / "tls"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=1\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: not a header\r\n\r\n"
 TO_THE_END = b"HTTP/1.1 200 OK\r\n\r\nhello"
@@ -28,14 +33,16 @@ TO_THE_END = b"HTTP/1.1 200 OK\r\n\r\nhello"
 class Server:
     """Gives every request the same bytes; counts connections."""
 
-    def __init__(self, reply, *, hangs_up=False):
+    def __init__(self, reply, *, hangs_up=False, tls=None):
         self.reply = reply
         self.hangs_up = hangs_up
+        self.tls = tls
         self.connections = 0
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/"
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.tls)
+        self.address = self.server.sockets[0].getsockname()
+        self.url = f"http://127.0.0.1:{self.address[1]}/"
         return self
 
     async def __aexit__(self, *_):
@@ -53,6 +60,15 @@ class Server:
             pass
         finally:
             writer.close()
+
+
+class Greeter(Server):
+    """Speaks first, and no TLS."""
+
+    async def serve(self, _, writer):
+        writer.write(self.reply)
+        await writer.drain()
+        writer.close()
 
 
 async def asked(server, times, *, read=True):
@@ -117,6 +133,54 @@ def test_what_comes_behind_a_chunked_body_is_no_header(run):
         async with Server(CHUNKED) as server:
             (headers, _), *_ = await asked(server, 1)
             assert "x-trailer" not in headers
+
+    run(check())
+
+
+def at(*addresses):
+    """As `getaddrinfo` tells them."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+
+
+def own_authority(*, server):
+    if not server:
+        return ssl.create_default_context(cafile=TLS / "authority.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "shop.pem")
+    return context
+
+
+@LOOPS
+def test_a_server_with_tls_must_show_that_it_is_who_was_meant(run):
+    async def check():
+        trusting = own_authority(server=False)
+        async with Server(WHOLE, tls=own_authority(server=True)) as server:
+            connection = await connected(at(server.address), tls=trusting, name="shop.example.com")
+            connection.send(request_head("GET", b"/", []))
+            assert await everything(connection) == b"hello"
+            connection.close()
+            with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+                await connected(at(server.address), tls=trusting, name="other.example.com")
+        async with Greeter(WHOLE) as server:
+            with pytest.raises(ssl.SSLError):
+                await connected(at(server.address), tls=trusting, name="shop.example.com")
+
+    run(check())
+
+
+@LOOPS
+def test_an_address_that_refuses_is_left_for_the_next(run):
+    async def check():
+        async with Server(WHOLE) as server:
+            with socket.socket() as taken:  # bound, and nobody listens
+                taken.bind(("127.0.0.1", 0))
+                nobody = taken.getsockname()
+                connection = await connected(at(nobody, server.address), tls=None, name="")
+                connection.send(request_head("GET", b"/", []))
+                assert await everything(connection) == b"hello"
+                connection.close()
+                with pytest.raises(ConnectionRefusedError):
+                    await connected(at(nobody), tls=None, name="")
 
     run(check())
 
