@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-import scraper.lean_imports  # noqa: F401 imported for what it does
+import scraper.lean_imports
 from scraper import __version__
 from scraper.commands import Group
 
@@ -25,6 +25,8 @@ def main(context: click.Context, *, until_empty: bool) -> None:
       python -m scraper.main export --format csv -o results.csv
       python -m scraper.main 2>&1 | python scripts/monitor_throttling.py
     """
+    if context.invoked_subcommand not in {None, "run", "worker"}:  # these have much to import before they begin
+        scraper.lean_imports.started()
     if context.invoked_subcommand is None:
         from scraper.commands import run
 

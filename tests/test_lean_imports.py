@@ -34,3 +34,8 @@ def test_garbage_is_looked_for_as_usual_once_the_process_has_started():
     code = "import gc; usual = gc.get_threshold(); from scraper.lean_imports import started; {}; print(gc.get_threshold() == usual)"
     assert run(code.format("pass")) == "False\n"
     assert run(code.format("started()")) == "True\n"
+
+
+def test_commands_that_soon_begin_their_work_look_for_garbage_as_usual():
+    code = "import gc; usual = gc.get_threshold(); from scraper.main import main; main({}, standalone_mode=False); print(gc.get_threshold() == usual)"
+    assert run(code.format(["schema", "list"])).splitlines()[-1] == "True"
