@@ -45,6 +45,7 @@ STEPS: tuple[tuple[type, str], ...] = (
     (Publisher, "send"),  # the copy of a move, and a result
     (QueueFile, "take"),
     (QueueFile, "remove"),
+    (QueueFile, "remove_and_take"),
     (QueueFile, "move"),
     (QueueFile, "publish"),
     (SqliteStore, "save"),

@@ -6,6 +6,7 @@ acknowledged, parked, parked beside an older result, replayed. See `mortal`.
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import json
 import multiprocessing
@@ -16,9 +17,10 @@ import signal
 import aio_pika
 import pytest
 
+from scraper.broker.sqlite_queue import QueueFile
 from scraper.ports import Message
 from scraper.rows import body_id
-from tests.chaos.mortal import LOOK_SECONDS, Place, live
+from tests.chaos.mortal import LOOK_SECONDS, STEPS, Place, live
 from tests.chaos.witnesses import call_witness, statement_of
 from tests.store.results import done, query
 
@@ -131,6 +133,12 @@ def wrong(place, told):
     needed = {name for name, end in ENDS.items() if end == "done"} - set(DONE_BEFORE)
     if place.kind == "rabbitmq" and told != needed:
         yield f"results published for {sorted(told)}"
+
+
+def test_whatever_changes_the_embedded_queue_for_others_is_a_step():
+    public = {name for name, _ in inspect.getmembers(QueueFile, inspect.isfunction) if not name.startswith("_")}
+    about_this_process_alone = {"open", "close", "give_back", "renew", "count_consumers", "depth"}
+    assert {name for owner, name in STEPS if owner is QueueFile} == public - about_this_process_alone
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "rabbitmq"])
