@@ -11,10 +11,9 @@ is recognised when it comes again, done or parked, and is not even written again
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
 
 DONE = "done"
 
@@ -57,7 +56,7 @@ class Seen:
     max_in_flight: int = 0
     starts: Sequence[float] = ()  # at the model server, in order
     unsteady_seconds: float = 0.0  # how late the model server got to see what had arrived, at the most
-    stalls: Sequence[Stall] = ()  # of model server, workers and their supervisor, in the order of their ends
+    stalls: Sequence[Stall] = ()  # of model server, workers and their supervisor
     exit_code: int = 0
     processes: Sequence[str] = ()  # that are still there after the end
     files: Sequence[str] = ()  # that nobody needs any more
@@ -162,16 +161,27 @@ def unexplained(starts: Sequence[float], interval_seconds: float, stalls: Sequen
     machine itself is not measured: it looks like a breach and not like an excuse.
     """
     most, latest = 0.0, -math.inf
-    ends = [stall.ended for stall in stalls]
+    by_second = _by_second(stalls)
     for index, start in enumerate(starts):
         even = start - index * interval_seconds
         most = max(most, latest - even)
         since, until = start - interval_seconds, start + 2 * SAMPLED_SECONDS
-        near = list(takewhile(lambda stall: stall.began <= until, islice(stalls, bisect_left(ends, since), None)))  # noqa: B023 used here
+        seconds = range(int(since), int(until) + 1)
+        near = {
+            stall for second in seconds for stall in by_second[second] if stall.ended >= since and stall.began <= until
+        }
         kept = sum(stall.seconds for stall in near)
         busy = min(sum(stall.busy for stall in near), GRANT_IS_GOOD_FOR * interval_seconds)
         latest = max(latest, even - kept - busy - SAMPLED_SECONDS)
     return most / interval_seconds
+
+
+def _by_second(stalls: Sequence[Stall]) -> Mapping[int, list[Stall]]:
+    found: defaultdict[int, list[Stall]] = defaultdict(list)
+    for stall in stalls:
+        for second in range(int(stall.began), int(stall.ended) + 1):
+            found[second].append(stall)
+    return found
 
 
 def most_in(seconds: float, starts: Sequence[float]) -> int:

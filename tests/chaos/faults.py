@@ -89,7 +89,7 @@ async def killed_while_writing(world: World) -> None:
     while world.happened.get("killed while writing", 0) < most_kills(world) / 2 and world.unsettled:
         await asyncio.sleep(0.01)
         for pid in world.workers()[:1] if world.random.random() < 0.5 else world.workers()[-1:]:
-            world.was_stopped(await asyncio.to_thread(_kill_if_it_writes, world, pid))
+            await asyncio.to_thread(_kill_if_it_writes, world, pid)
 
 
 def most_kills(world: World) -> int:
@@ -105,17 +105,18 @@ def _signal(world: World, number: signal.Signals, name: str) -> None:
 
 
 async def _stopped(world: World, pid: int) -> None:
+    stopped = time.monotonic()
     os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(FREEZE_SECONDS)
     finally:
         os.kill(pid, signal.SIGCONT)
-    world.was_stopped(FREEZE_SECONDS)
+    world.was_stopped(stopped, time.monotonic())
     world.count("stopped")
 
 
-def _kill_if_it_writes(world: World, pid: int) -> float:
-    """Stop it where it stands; if the database is locked then, it is this process that writes. How long it stood."""
+def _kill_if_it_writes(world: World, pid: int) -> None:
+    """Stop it where it stands; if the database is locked then, it is this process that writes."""
     stopped = time.monotonic()
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
@@ -123,7 +124,7 @@ def _kill_if_it_writes(world: World, pid: int) -> float:
             os.kill(pid, signal.SIGKILL)
             world.count("killed while writing")
         os.kill(pid, signal.SIGCONT)
-    return time.monotonic() - stopped
+    world.was_stopped(stopped, time.monotonic())
 
 
 def _is_locked(world: World) -> bool:

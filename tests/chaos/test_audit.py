@@ -152,7 +152,8 @@ def test_a_client_that_ignores_the_pace_by_one_start_is_found_where_the_machine_
     [
         (0.024, [Stall(10.96, 10.98, 0.0, busy=0.015)]),  # its worker did something else, while the grant was good
         (0.049, [Stall(10.96, 11.0, 0.04)]),  # its worker had no processor
-        (0.049, [Stall(7.0, 10.99, 3.99)]),  # or was stopped
+        (0.049, [Stall(10.99, 10.99, 4.0)]),  # or was stopped until then
+        (0.049, [Stall(11.5, 11.5, 1.0), Stall(10.9, 11.6, 0.04)]),  # whatever else happened meanwhile
     ],
 )
 def test_a_start_that_is_late_is_no_start_too_many(late, stalls):

@@ -229,10 +229,9 @@ class World:
         """Pids of everything of this world that runs now, children of workers included."""
         return [pid for pid in processes_with(f"PATH={self._mark}:") if pid != os.getpid()]
 
-    def was_stopped(self, seconds: float) -> None:
-        """Say that a worker could not run for so long, until now."""
-        now = asyncio.get_running_loop().time()
-        self._stalls.append(Stall(now - seconds, now, seconds))
+    def was_stopped(self, since: float, until: float) -> None:
+        """Say that a worker could not run from one moment of the monotonic clock to another: it goes on late then."""
+        self._stalls.append(Stall(until, until, until - since))
 
     def count(self, what: str, more: float = 1) -> None:
         """Say that something happened; a row demands that enough did."""
