@@ -37,6 +37,10 @@ MANY: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 NAMED: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
+_UNEVALUATED: Final = frozenset({"unevaluatedProperties", "unevaluatedItems"})
+_OF_THE_SAME_VALUE: Final = frozenset(
+    {"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"}
+)
 _SHAPES: Final = (
     ("type", str | list, "a type or a list of types"),
     *((key, list, "a list") for key in ("allOf", "anyOf", "oneOf", "prefixItems", "enum", "required")),
@@ -53,18 +57,23 @@ def bad_schema(path: str, what: str) -> Permanent:
 
 def subschemas(schema: Json, path: str = "#") -> Iterator[Part]:
     """Every object in `schema` that is a schema itself, with its path; not what merely looks like one, as in `enum`."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
+    if isinstance(schema, dict):
+        yield path, schema
+        for _, where, child in _children(schema, path):
+            yield from subschemas(child, where)
+
+
+def _children(schema: dict[str, Json], path: str) -> Iterator[tuple[str, str, Json]]:
+    """What stands in `schema` directly where a schema is due: behind which keyword, where, and what."""
     for key, value in schema.items():
         if key in NAMED and isinstance(value, dict):
             for name, child in value.items():
-                yield from subschemas(child, f"{path}/{key}/{name[:40]}")
+                yield key, f"{path}/{key}/{name[:40]}", child
         elif key in MANY and isinstance(value, list):
             for index, child in enumerate(value):
-                yield from subschemas(child, f"{path}/{key}/{index}")
+                yield key, f"{path}/{key}/{index}", child
         elif key in ONE:
-            yield from subschemas(value, f"{path}/{key}")
+            yield key, f"{path}/{key}", value
 
 
 def resolve(schema: Json, reference: str) -> Json:
@@ -130,16 +139,39 @@ def written_out(schema: Schema) -> WrittenOut:
 
 
 @dataclass(frozen=True, slots=True)
+class _Use:
+    """A subschema, and how often a validator goes through what it refers to.
+
+    `here`: for the same value that the whole speaks of, and not for something inside that value.
+    """
+
+    path: str
+    part: dict[str, Json]
+    times: int
+    here: bool
+
+
+def _uses(schema: Json, path: str, *, times: int = 1, here: bool = True) -> Iterator[_Use]:
+    """`schema` and its subschemas. To tell what is left unevaluated, a validator evaluates all beside it once more."""
+    if isinstance(schema, dict):
+        again = times if _UNEVALUATED.isdisjoint(schema) else 2 * times
+        yield _Use(path, schema, again, here)
+        for key, where, child in _children(schema, path):
+            same_value = key in _OF_THE_SAME_VALUE
+            yield from _uses(child, where, times=again if same_value else times, here=here and same_value)
+
+
+@dataclass(frozen=True, slots=True)
 class _Reached:
-    """A schema that references lead to: how large it is, and which others (by identity) its own lead to.
+    """A schema that references lead to: how large it is, and to which others (by identity) its own lead how often.
 
     `here`: for the same value that it speaks of; `below`: for something inside that value.
     """
 
     path: str
     size: int
-    here: Sequence[int]
-    below: Sequence[int]
+    here: Counter[int]
+    below: Counter[int]
 
 
 def _reached(schema: Schema) -> dict[int, _Reached]:
@@ -152,63 +184,68 @@ def _reached(schema: Schema) -> dict[int, _Reached]:
         if id(target) in reached:
             continue
         outside = {key: value for key, value in target.items() if key not in {"$defs", "definitions"}}
-        parts = list(subschemas(outside if target is schema else target, path))
-        looked_at += len(parts)
+        uses = list(_uses(outside if target is schema else target, path))
+        looked_at += len(uses)
         if looked_at > MAX_WRITTEN_OUT:
             raise _too_large()
+        parts = [(use.path, use.part) for use in uses]
         check_shapes(parts)
         check_references(parts, schema)
-        found = list(_targets(parts, schema))
-        waiting += [(name, each) for name, each in found if isinstance(each, dict)]
-        leaves = sum(isinstance(each, bool) for _, each in found)
-        here = [id(each) for _, each in _targets(list(_same_place(target, path)), schema) if isinstance(each, dict)]
-        below = Counter(id(each) for _, each in found if isinstance(each, dict))
-        below.subtract(here)
-        reached[id(target)] = _Reached(path, len(parts) + leaves, here, list(below.elements()))
+        size, here, below = 0, Counter[int](), Counter[int]()
+        for use in uses:
+            size += use.times
+            for name, found in _targets(use, schema):
+                if isinstance(found, bool):
+                    size += use.times
+                else:
+                    (here if use.here else below)[id(found)] += use.times
+                    waiting.append((name, found))
+        reached[id(target)] = _Reached(path, size, here, below)
     return reached
 
 
-def _same_place(schema: Json, path: str) -> Iterator[Part]:
-    """Of the subschemas of `schema` those that speak of the same value as it does."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
-    for key in ("allOf", "anyOf", "oneOf"):
-        for child in schema[key] if isinstance(schema.get(key), list) else ():
-            yield from _same_place(child, path)
-    for key in ("not", "if", "then", "else"):
-        yield from _same_place(schema.get(key), path)
-    for key in ("dependentSchemas", "dependencies"):
-        for child in schema[key].values() if isinstance(schema.get(key), dict) else ():
-            yield from _same_place(child, path)
+def _targets(use: _Use, root: Schema) -> Iterator[tuple[str, dict[str, Json] | bool]]:
+    for key in REFERENCES:
+        if key in use.part:
+            name = use.part[key]
+            found = resolve(root, name)
+            if not isinstance(found, dict | bool):
+                raise bad_schema(f"{use.path[:200]}/{key}", f"leads to no schema: {name[:100]}")
+            yield name, found
 
 
 def _size(reached: Mapping[int, _Reached], root: int) -> tuple[int, bool]:
     """How many subschemas are written, a reference into itself not followed, and whether there is one."""
     sizes = {name: each.size for name, each in reached.items()}
-    way = [(root, iter((*reached[root].here, *reached[root].below)))]  # as long as it likes, so this is no recursion
+    way = [(root, _onward(reached[root]))]  # as long as it likes, so this is no recursion
+    entered: list[int] = []  # how often each but the first is used by the one before it
     inside, done = {root}, set[int]()
     recursive = False
     while way:
         name, onward = way[-1]
-        for target in onward:
+        for target, times in onward:
             if target in inside:
                 recursive = True
             elif target in done:
-                sizes[name] += sizes[target]
+                sizes[name] += times * sizes[target]
             else:
                 inside.add(target)
-                way.append((target, iter((*reached[target].here, *reached[target].below))))
+                way.append((target, _onward(reached[target])))
+                entered.append(times)
                 break
         else:
             way.pop()
             inside.remove(name)
             done.add(name)
             if way:
-                sizes[way[-1][0]] += sizes[name]
+                sizes[way[-1][0]] += entered.pop() * sizes[name]
     if sizes[root] > MAX_WRITTEN_OUT:
         raise _too_large()
     return sizes[root], recursive
+
+
+def _onward(reached: _Reached) -> Iterator[tuple[int, int]]:
+    return iter((reached.here + reached.below).items())
 
 
 def _detailed_depth(reached: Mapping[int, _Reached], inner_first: Sequence[int], root: int) -> int:
@@ -218,22 +255,12 @@ def _detailed_depth(reached: Mapping[int, _Reached], inner_first: Sequence[int],
         sizes: dict[int, int] = {}
         for name in inner_first:
             each = reached[name]
-            sizes[name] = each.size + sum(sizes[target] for target in each.here)
-            sizes[name] += sum(outer[target] for target in each.below)
+            sizes[name] = each.size + sum(times * sizes[target] for target, times in each.here.items())
+            sizes[name] += sum(times * outer[target] for target, times in each.below.items())
         if sizes[root] > MAX_WRITTEN_OUT:
             return max(0, depth - 1)
         outer = sizes
     return MAX_DETAILED_DEPTH
-
-
-def _targets(parts: Sequence[Part], root: Schema) -> Iterator[tuple[str, dict[str, Json] | bool]]:
-    for path, part in parts:
-        for key in REFERENCES:
-            if key in part:
-                found = resolve(root, part[key])
-                if not isinstance(found, dict | bool):
-                    raise bad_schema(f"{path[:200]}/{key}", f"leads to no schema: {part[key][:100]}")
-                yield part[key], found
 
 
 def _too_large() -> Permanent:

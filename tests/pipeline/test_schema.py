@@ -187,6 +187,25 @@ def test_a_chain_of_references_may_be_longer_than_the_stack():
     assert not schema.validator.is_valid({"a": 3})
 
 
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+def test_what_is_left_unevaluated_level_by_level_is_counted_as_the_validator_counts(keyword):
+    """To tell what is left, it evaluates all beside it once more, and so twice as much with every level."""
+
+    def levels(count):
+        steps = {
+            f"d{n}": {"type": "object", keyword: [{"$ref": f"#/$defs/d{n + 1}"}], "unevaluatedProperties": False}
+            for n in range(count)
+        }
+        return {"type": "object", "$ref": "#/$defs/d0", "$defs": steps | {f"d{count}": OBJECT}}
+
+    assert compile_schema(levels(8)).validator.is_valid({"a": "x"})
+    assert "written out" in refusal(levels(20))
+    nested = OBJECT
+    for _ in range(20):
+        nested = {"type": "object", keyword: [nested], "unevaluatedProperties": False}
+    assert "written out" in refusal(nested)
+
+
 @pytest.mark.parametrize("between", ["allOf", "anyOf", "oneOf"])
 def test_a_schema_that_is_defined_by_itself_is_refused(between):
     """A validator takes n! steps to find that n schemas that all name each other say nothing."""
