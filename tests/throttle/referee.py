@@ -27,6 +27,11 @@ class Account:
     starts: int = 0
     lines: list[list[str]] = field(default_factory=list)
 
+    @property
+    def ready(self):
+        """Who has ever been."""
+        return {line[1] for line in self.lines if line[0] == "ready"}
+
     def smallest_gap(self):
         return min(
             (later - earlier for earlier, later in zip(self.grants, self.grants[1:], strict=False)), default=None

@@ -75,11 +75,7 @@ def test_many_processes_killed_stalled_and_cancelled_never_exceed_the_limits_and
         time.sleep(0.3)
         judge.wait_for(lambda account, before=before: account.starts > before + 2)  # it always goes on
     assert killed_hosts >= 4
-    count = judge.account().count("ready")
-    judge.wait_for(lambda account: account.count("ready") >= count)
-    account = judge.account()
-    assert_within_limits(account)
-    judge.wait_for(lambda account: account.count("ready") >= 5 + 8 + killed_hosts)
+    judge.wait_for(lambda account: set(map(str, judge.processes)) <= account.ready)  # some were killed before they were
     assert set(judge.end()) == {0}
     account = judge.account()
     assert_within_limits(account)
