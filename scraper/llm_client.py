@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from scraper.host import default_run_dir
 from scraper.llm_attempt import Attempt, Limits, attempt
 from scraper.llm_runaway import AnswerWatch
 from scraper.llm_served_model import ServedModelMemory
-from scraper.llm_server import Away, Message, ModelServer, ServedModel
+from scraper.llm_server import Away, Message, ModelServer, ServedModel, checked
 from scraper.llm_stream import Reply
 from scraper.models import Json, ParkReason
 from scraper.throttle.backoff import Backoff, hinted_delay
@@ -94,7 +95,8 @@ class LLMClient:
         transport: httpx.AsyncBaseTransport | None = None,
         random: Callable[[], float] = random_draw,
     ) -> None:
-        self._api_key = api_key
+        address = checked(base_url)
+        self._secret = api_key or address.password
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._max_retries = max_retries
@@ -107,7 +109,7 @@ class LLMClient:
             rate_limiter = SharedRateLimiter(base_url, run_dir=run_dir or default_run_dir(), observe=observe)
             self._leaving.push_async_callback(rate_limiter.aclose)
         self._throttle: Throttle = rate_limiter
-        self._headers = _headers(api_key)
+        self._headers = _headers(api_key, address)
         self._transport = transport or _default_transport(base_url)
         self._http = httpx.AsyncClient(  # for the small questions; it also closes the transport
             transport=self._transport,
@@ -118,7 +120,7 @@ class LLMClient:
         )
         self._leaving.push_async_callback(self._http.aclose)
         self._extensions = {"timeout": self._http.timeout.as_dict()}
-        self._server = ModelServer(self._http, base_url, api_key=api_key, model=model)
+        self._server = ModelServer(self._http, base_url, secret=self._secret, model=model)
         self._served = ServedModelMemory(self._server, observe=observe, found_wrong=self._throttle.found_wrong)
 
     async def __aenter__(self) -> Self:
@@ -270,7 +272,7 @@ class LLMClient:
             watch=AnswerWatch(max_tokens=call.content["max_tokens"], max_depth=call.max_depth),
             on_first_token=lambda: call.trace.enter("generate"),
             prompt=call.prompt,
-            secret=self._api_key,
+            secret=self._secret,
             model=call.content["model"],
         )
         if not ended.verdict.ending.was_sent:
@@ -371,7 +373,7 @@ def _book(call: _Call, waited: Waited) -> None:
         call.trace.shift(waited.server_pause, to="server_pause")
 
 
-def _headers(api_key: str) -> dict[str, str]:
+def _headers(api_key: str, address: httpx.URL) -> dict[str, str]:
     headers = {
         "accept": "text/event-stream, application/json",
         "accept-encoding": "identity",  # decoding would cost more than loopback or LAN bytes do
@@ -379,10 +381,16 @@ def _headers(api_key: str) -> dict[str, str]:
         "user-agent": f"scraper/{__version__}",
     }
     if not api_key:
-        return headers
+        return headers | ({"authorization": _basic(address)} if address.userinfo else {})
+    if address.userinfo:
+        raise Misconfigured("VLLM_API_KEY is set, and VLLM_BASE_URL has a user name: only one of them can be sent")
     if not (api_key.isascii() and api_key.isprintable()):
         raise Misconfigured("VLLM_API_KEY has characters that cannot be sent in a header: check for stray line ends")
     return headers | {"authorization": f"Bearer {api_key}"}
+
+
+def _basic(address: httpx.URL) -> str:
+    return f"Basic {b64encode(f'{address.username}:{address.password}'.encode()).decode()}"
 
 
 def _default_transport(base_url: str) -> httpx.AsyncBaseTransport:

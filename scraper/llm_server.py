@@ -43,17 +43,20 @@ Served: TypeAlias = ServedModel | Away | Misconfiguration
 
 
 class ModelServer:
-    """The addresses of one server. `model` is the name set by its owner; empty: the only one it serves."""
+    """The addresses of one server. `model` is the name set by its owner; empty: the only one it serves.
 
-    def __init__(self, http: httpx.AsyncClient, base_url: str, *, api_key: str, model: str) -> None:
-        url = _checked(base_url)
+    `secret` is never quoted; what lets us in stands in the headers of `http`.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str, *, secret: str, model: str) -> None:
+        url = str(checked(base_url).copy_with(userinfo=b"")).rstrip("/")
         root = url.removesuffix("/v1")
         self.chat_url = httpx.URL(f"{url}/chat/completions")
         self._models_url = httpx.URL(f"{url}/models")
         self._health_url = httpx.URL(f"{root}/health")
         self._tokenize_url = httpx.URL(f"{root}/tokenize")
         self._http = http
-        self._api_key = api_key
+        self._secret = secret
         self._model = model
         self._tokenizes = True
 
@@ -74,7 +77,7 @@ class ModelServer:
         if ending_of_status(answer.status_code) is Ending.MISCONFIGURED:
             return misconfiguration(answer.status_code, answer.content, model=self._model)
         if answer.status_code != 200:
-            return Away(error_text(answer.status_code, answer.content, secret=self._api_key))
+            return Away(error_text(answer.status_code, answer.content, secret=self._secret))
         return _choice(answer.content, self._model)
 
     async def healthy(self) -> bool:
@@ -145,11 +148,12 @@ def _object(body: bytes) -> dict[str, Json]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _checked(base_url: str) -> str:
+def checked(base_url: str) -> httpx.URL:
+    """The address of a model server. Raises Misconfigured where it is none."""
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise Misconfigured(f"VLLM_BASE_URL is not a URL: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
         raise Misconfigured("VLLM_BASE_URL must look like http://localhost:8000/v1")
-    return str(url).rstrip("/")
+    return url

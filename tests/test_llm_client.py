@@ -390,6 +390,32 @@ async def test_errors_quote_neither_prompt_nor_key():
 # cancellation and time
 
 
+async def test_a_user_and_password_of_the_address_are_sent_with_every_request():
+    async with ScriptedServer() as server:
+        address = server.base_url.replace("//", "//me:p%40ss@")
+        async with Setup(server, base_url=address) as setup:
+            await setup.chat()
+            await setup.client.count_tokens(ASK)
+    assert {path for _, path, _, _ in server.requests} == {"/v1/models", "/v1/chat/completions", "/tokenize"}
+    assert {headers["authorization"] for _, _, headers, _ in server.requests} == {"Basic bWU6cEBzcw=="}
+
+
+async def test_a_password_of_the_address_is_not_quoted():
+    async with (
+        ScriptedServer(answer_json(400, {"error": "no hush-hush here"})) as server,
+        Setup(server, base_url=server.base_url.replace("//", "//me:hush-hush@")) as setup,
+    ):
+        with pytest.raises(Permanent) as error:
+            await setup.chat()
+        assert "hush" not in f"{error.value} {setup.events}"
+
+
+def test_a_key_and_a_user_cannot_both_be_sent():
+    with pytest.raises(Misconfigured, match="VLLM_API_KEY is set, and VLLM_BASE_URL has a user name") as error:
+        LLMClient("http://me:hush@localhost:8000/v1", api_key="key", rate_limiter=RateLimiter(1, 1))
+    assert "hush" not in str(error.value)
+
+
 async def test_cancelling_while_it_waits_for_an_answer_closes_the_stream_and_frees_the_slot():
     async with ScriptedServer(hang) as server, Setup(server) as setup:
         task = asyncio.create_task(setup.chat())

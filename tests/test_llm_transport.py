@@ -24,7 +24,7 @@ def nobody():
 
 async def trouble(url):
     async with httpx.AsyncClient(transport=ModelServerTransport(https=url.startswith("https"))) as http:
-        served = await ModelServer(http, url, api_key="", model="m").served()
+        served = await ModelServer(http, url, secret="", model="m").served()
     assert isinstance(served, Away)
     return served.error
 
