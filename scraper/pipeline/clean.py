@@ -200,6 +200,6 @@ _EDGES_WITH_LINKS: Final = _edges(
 
 
 def _base_url(tree: LexborHTMLParser, base_url: str | None) -> str | None:
-    node = tree.css_first("[href]:is(base)")  # see head.py for the order
+    node = tree.css_first("[href]:is(base)")  # lexbor compares names as text: attributes first
     href = node.attrs.get("href") if node is not None else None
     return absolute(base_url, href) or base_url if href else base_url
