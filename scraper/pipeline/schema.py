@@ -27,8 +27,8 @@ from scraper.pipeline.schema_parts import (
     check_references,
     check_shapes,
     subschemas,
-    written_out,
 )
+from scraper.pipeline.schema_size import written_out
 
 MAX_CHARS: Final = 64 * 1024  # about 16,000 tokens: already more than most prompts
 MAX_PATTERNS: Final = 32
