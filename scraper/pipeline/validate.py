@@ -6,6 +6,7 @@ Pure, and safe with what a model can be made to write: endless numbers, NaN, one
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 from scraper.errors import Permanent
@@ -16,6 +17,7 @@ from scraper.pipeline.schema import CompiledSchema
 MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
 MAX_WHAT_CHARS: Final = 200
 MAX_REPAIRED_CHARS: Final = 32 * 1024
+MAX_REPAIRED_STEPS: Final = 8 << 20  # a third of a second; a name without quotes is looked for in all that follows
 
 
 def parse(answer: str) -> Json:
@@ -76,6 +78,8 @@ def _mended(text: str) -> Json:
     """The object or array that broken JSON was meant to be, or None."""
     if len(text) > MAX_REPAIRED_CHARS or not text.lstrip().startswith(("{", "[")):
         return None
+    if len(text) * len(_BARE_NAME.findall(text)) > MAX_REPAIRED_STEPS:
+        return None
     import json_repair  # noqa: PLC0415 rare, and it costs memory
 
     try:
@@ -111,3 +115,6 @@ def _known(step: str | int, schema: CompiledSchema) -> str:
 
 def _bad(what: str) -> Permanent:
     return Permanent(ParkReason.BAD_ANSWER, f"the answer {what}")
+
+
+_BARE_NAME: Final = re.compile(r"[{,]\s*[A-Za-z_]\w*\s*:")
