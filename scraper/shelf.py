@@ -129,8 +129,10 @@ class Shelf:
 def _is_unnumbered(delivery: Delivery) -> bool:
     """Whether a stranger's program may just have published it, to have it run.
 
-    Whatever the service publishes bears its id, and a parked task that is submitted again a number. Not to be told
-    apart: a stranger's new message that came back before anybody had looked at it, and one that had ended.
+    Whatever the service publishes bears its id, and a parked task that is submitted again a number. Two cannot be told
+    apart, each after a worker died within milliseconds: a stranger's new message that came back before anybody had
+    looked at it is taken for one that had ended, and stays parked; the copy of a held one, whose original came back
+    and was parked meanwhile, is taken for a new one, and runs once more.
     """
     message = delivery.message
     return not (message.task_id or message.submission or message.attempts or delivery.returns)
