@@ -158,7 +158,7 @@ def unexplained(starts: Sequence[float], interval_seconds: float, stalls: Sequen
     What this cannot find, and nobody who looks from outside can: a start that is early by no more than that and 10 ms.
     Where a worker had to wait for a processor longer than the rest of the interval, one start too many in that moment
     passes for a late one, and the older bound in `_of_limits` has the last word. A processor that is taken away from the
-    machine itself is not measured: it looks like a breach and not like an excuse.
+    machine without a word of its host is not measured: it looks like a breach and not like an excuse.
     """
     most, latest = 0.0, -math.inf
     by_second = _by_second(stalls)

@@ -40,6 +40,7 @@ from tests.chaos.witnesses import (
     is_alive,
     processes_with,
     seconds_at_work_and_waiting,
+    seconds_stolen,
     statement_of,
 )
 from tests.rabbitmq import dismiss, kill_when_we_are_gone
@@ -333,7 +334,7 @@ class World:
         clock = asyncio.get_running_loop().time
         before: dict[int, tuple[float, float]] = {}
         watched: list[int] = []
-        ended, looked = clock(), -math.inf
+        ended, looked, stolen = clock(), -math.inf, seconds_stolen()
         while True:
             began = ended
             await asyncio.sleep(SAMPLED_SECONDS)
@@ -350,9 +351,10 @@ class World:
                 if pid in before
             }
             busy, waited = (max((each[which] for each in gone.values()), default=0.0) for which in (0, 1))
-            before = now
-            if late + waited + busy > _SHORTEST_STALL_SECONDS:
-                self._stalls.append(Stall(began, ended, late + waited, busy))
+            before, stolen_before, stolen = now, stolen, seconds_stolen()
+            kept = late + waited + stolen - stolen_before
+            if kept + busy > _SHORTEST_STALL_SECONDS:
+                self._stalls.append(Stall(began, ended, kept, busy))
 
     def _at_work(self) -> list[int]:
         """Pids of the workers and of their supervisor, which grants."""
