@@ -70,7 +70,8 @@ class RabbitMQBroker:
         except TimeoutError:
             await self._hang_up()
             raise Misconfigured(
-                f"BROKER_URL: no RabbitMQ could be reached within {self._start_timeout_seconds:g} s. "
+                f"BROKER_URL: no RabbitMQ could be reached within {self._start_timeout_seconds:g} s"
+                f"{f' ({said})' if (said := self._publishing.last_failure) else ''}. "
                 "Is it running, and are host and port right?"
             ) from None
         except BaseException:

@@ -67,7 +67,7 @@ class Link:
         self._observe = observe
         self._next = 0
         self._failures = 0
-        self._failure = ""
+        self.last_failure = ""  # what was said when it could not be opened; holds no password
         self._lost = ""
         self._was_open = False
         self._blocked: _Blocked | None = None
@@ -182,13 +182,13 @@ class Link:
             if self._connection is not None and _is_open(self._connection):
                 return self._connection
             if self._failures != failures:
-                raise Unavailable(self._failure)  # somebody has just tried
+                raise Unavailable(self.last_failure)  # somebody has just tried
             await self.hang_up()
             try:
                 self._connection = await self._dial_each()
             except (Unavailable, Misconfigured) as error:
                 self._failures += 1
-                self._failure = str(error)
+                self.last_failure = str(error)
                 raise
             self._was_open = True
             return self._connection

@@ -539,14 +539,14 @@ async def test_one_address_that_refuses_does_not_hide_another_that_serves(rabbit
 async def test_an_address_that_is_away_may_be_the_right_one(rabbitmq_node, namespace):
     (dead,) = free_ports(1)
     events = []
-    urls = [rabbitmq_node.url_for(password="wrong"), f"amqp://guest:guest@127.0.0.1:{dead}"]
-    broker = RabbitMQBroker(urls, namespace=namespace, observe=events.append)
-    starting = asyncio.create_task(broker.__aenter__())
-    await until(lambda: named(events, WaitingFor))
-    assert "refused its user name or password" in events[0].error
-    assert f"127.0.0.1:{dead}" in events[0].error
-    starting.cancel()
-    await asyncio.wait([starting])
+    urls = [rabbitmq_node.url_for(password="wrong-s3cret"), f"amqp://guest:guest@127.0.0.1:{dead}"]
+    broker = RabbitMQBroker(urls, namespace=namespace, start_timeout_seconds=2, observe=events.append)
+    with pytest.raises(Misconfigured, match="no RabbitMQ could be reached within 2 s") as error:
+        await broker.__aenter__()
+    for said in (str(error.value), named(events, WaitingFor)[0].error):
+        assert "refused its user name or password" in said
+        assert f"127.0.0.1:{dead}" in said
+        assert "wrong-s3cret" not in said
 
 
 async def test_what_worked_once_is_waited_for_when_the_broker_refuses_it(rabbitmq_node, namespace):
@@ -677,7 +677,10 @@ async def test_a_broker_that_is_too_old_stops_the_start_and_nothing_is_declared(
 
 
 async def test_something_that_is_no_broker_is_waited_for_and_named(namespace):
+    answering = set()
+
     async def answer_http(reader, writer):
+        answering.add(asyncio.current_task())
         await reader.read(8)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
@@ -694,6 +697,7 @@ async def test_something_that_is_no_broker_is_waited_for_and_named(namespace):
                 observe=events.append,
             ):
                 pass
+        await until(lambda: all(task.done() for task in answering))
     assert f"127.0.0.1:{port}" in named(events, WaitingFor)[0].error
 
 
