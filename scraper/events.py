@@ -7,9 +7,10 @@ or secret is ever a field.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, TypeAlias
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -349,6 +350,13 @@ Observe: TypeAlias = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """An observer for whoever is not interested."""
+
+
+def log_trouble(event: Event) -> None:
+    """An observer for programs of others: warnings and errors go to `logging`, so by default to stderr."""
+    if event.level in {"warning", "error"}:
+        told = " ".join(f"{each.name}={getattr(event, each.name)!r}" for each in fields(event))
+        logging.getLogger("scraper").log(logging.getLevelName(event.level.upper()), "%s %s", event.name, told)
 
 
 current_task: ContextVar[str] = ContextVar("current_task", default="")

@@ -27,7 +27,7 @@ from pydantic_core import to_json
 from scraper import __version__
 from scraper.deadline import Deadline, no_deadline
 from scraper.errors import Held, Misconfigured, ModelFailed, Permanent, Transient
-from scraper.events import LlmFailed, LlmRequest, LlmRetry, LlmSuccess, Observe, ignore
+from scraper.events import LlmFailed, LlmRequest, LlmRetry, LlmSuccess, Observe, log_trouble
 from scraper.host import default_run_dir
 from scraper.llm_attempt import Attempt, Limits, attempt
 from scraper.llm_runaway import AnswerWatch
@@ -75,7 +75,8 @@ class LLMClient:
     Without a `rate_limiter` it takes part in the throttle that all processes of this user and host share for the
     endpoint (those with the same `run_dir`), and brings its defaults: 2 in flight, 20 a minute. Give it a
     `SharedRateLimiter` for other limits, or a `RateLimiter` for this process alone; either is the caller's to close.
-    `max_retries` counts the attempts of a call after its first. `random` draws from [0, 1).
+    `max_retries` counts the attempts of a call after its first. `random` draws from [0, 1). What it waits for, a server
+    that is away or refuses the key, `observe` is told; by default `logging` says it.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class LLMClient:
         temperature: float = 0.0,
         rate_limiter: Throttle | None = None,
         run_dir: Path | None = None,
-        observe: Observe = ignore,
+        observe: Observe = log_trouble,
         transport: httpx.AsyncBaseTransport | None = None,
         random: Callable[[], float] = random_draw,
     ) -> None:

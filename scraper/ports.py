@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,12 +142,16 @@ class Store(Protocol):
         """What a parked task left behind."""
         ...
 
-    async def submitted(self, task_ids: Sequence[str]) -> None:
-        """Remember ids whose publish was confirmed, until a result is saved."""
+    async def submitted(self, task_ids: Sequence[str], contents: Mapping[str, str] = {}) -> None:
+        """Remember ids whose publish was confirmed, until a result is saved; `contents`: what they ask for, by id."""
         ...
 
     async def known(self, task_ids: Sequence[str]) -> dict[str, Literal["done", "parked", "submitted"]]:
         """Those of `task_ids` that are in the store or remembered as submitted."""
+        ...
+
+    async def taken(self, contents: Mapping[str, str]) -> set[str]:
+        """Those ids that are done or submitted already, and asked for other content than `contents` says."""
         ...
 
     async def counts(self) -> dict[tuple[str, ParkReason | None], int]:

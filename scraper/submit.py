@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -63,33 +63,60 @@ async def submit(
     counts = SubmitCounts()
     now_ns = clock_ns()
     async for batch in _read_ahead(entries):
-        messages: dict[str, Message] = {}
-        read = refusals = size = 0
-        for entry in batch:
-            size += entry.size
-            match entry.content:
-                case Refused() as refusal:
-                    refusals += 1
-                    refused(refusal)
-                case Message() as message:
-                    messages.setdefault(message.task_id, message)
-            read += entry.content is not None
+        tasks, refusals = _sorted_out(batch)
+        if not again:
+            refusals += await _taken(tasks, store, observe=observe)
+        for refusal in refusals:
+            refused(refusal)
+        messages = {task_id: entry.content for task_id, entry in tasks.items() if isinstance(entry.content, Message)}
+        contents = {task_id: entry.content_sha256 for task_id, entry in tasks.items()}
         queued = await _publish(
-            messages, broker=broker, store=store, again=again, now_ns=now_ns, trace=trace, observe=observe
+            messages, contents, broker=broker, store=store, again=again, now_ns=now_ns, trace=trace, observe=observe
         )
+        read = sum(entry.content is not None for entry in batch)
         counts = SubmitCounts(
             read=counts.read + read,
             queued=counts.queued + queued,
-            skipped=counts.skipped + read - refusals - queued,
-            refused=counts.refused + refusals,
-            bytes_read=counts.bytes_read + size,
+            skipped=counts.skipped + read - len(refusals) - queued,
+            refused=counts.refused + len(refusals),
+            bytes_read=counts.bytes_read + sum(entry.size for entry in batch),
         )
         progress(counts)
     return counts
 
 
+def _sorted_out(batch: Iterable[Entry]) -> tuple[dict[str, Entry], list[Refused]]:
+    """The tasks by id, each once, and what is none."""
+    tasks: dict[str, Entry] = {}
+    refusals: list[Refused] = []
+    for entry in batch:
+        match entry.content:
+            case Refused() as refusal:
+                refusals.append(refusal)
+            case Message(task_id=task_id):
+                first = tasks.setdefault(task_id, entry)
+                if first.content_sha256 != entry.content_sha256:
+                    refusals.append(entry.refused(f"task_id {task_id!r} is that of another task, {first.place}"))
+    return tasks, refusals
+
+
+async def _taken(tasks: dict[str, Entry], store: Store, *, observe: Observe) -> list[Refused]:
+    """Take out of `tasks` those whose id belongs to another task; only ids that somebody chose can."""
+    chosen = {
+        task_id: entry.content_sha256
+        for task_id, entry in tasks.items()
+        if not entry.content_sha256.startswith(task_id)
+    }
+    if not chosen:
+        return []
+    taken = await until_available("store", lambda: store.taken(chosen), observe=observe)
+    why = "task_id {!r} is that of another task, which is done or waiting; --again runs this one in its place"
+    return [tasks.pop(task_id).refused(why.format(task_id)) for task_id in chosen if task_id in taken]
+
+
 async def _publish(
     messages: dict[str, Message],
+    contents: Mapping[str, str],
     *,
     broker: Broker,
     store: Store,
@@ -111,7 +138,7 @@ async def _publish(
     if new:
         traced = [replace(each, traceparent=trace(task_id)) for task_id, each in new.items()]
         await until_available("broker", lambda: broker.publish(traced), observe=observe)
-        await until_available("store", lambda: store.submitted(list(new)), observe=observe)
+        await until_available("store", lambda: store.submitted(list(new), contents), observe=observe)
     return len(new)
 
 

@@ -57,6 +57,17 @@ class Entry:
 
     content: Message | Refused | None  # None: a blank line or a comment
     size: int
+    content_sha256: str = ""  # of what a task asks for
+    source: str = ""
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        return self.source if self.line is None else f"{self.source} line {self.line}"
+
+    def refused(self, why: str) -> Refused:
+        """This task, after a look at others."""
+        return Refused(self.source, self.line, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +211,12 @@ class TaskReader:
 
     def _entry(self, line: bytes | None, size: int, *, source: str, number: int) -> Entry:
         try:
-            return Entry(self._line(line, first=number == 1), size)
+            body = self._line(line, first=number == 1)
+            return Entry(None, size) if body is None else self._task(body, size, source=source, line=number)
         except (ValueError, Permanent) as error:
             return Entry(Refused(source, number, str(error)), size)
 
-    def _line(self, line: bytes | None, *, first: bool) -> Message | None:
+    def _line(self, line: bytes | None, *, first: bool) -> bytes | None:
         if line is None:
             raise ValueError(f"longer than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")
         if first:
@@ -218,7 +230,7 @@ class TaskReader:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
-        return self._message(self._own_body(text, line) if text[0] in "{[" else self._body({"url": text}))
+        return self._own_body(text, line) if text[0] in "{[" else self._body({"url": text})
 
     def _page(self, path: Path, *, name: str) -> Entry:
         size = 0
@@ -227,17 +239,18 @@ class TaskReader:
             if size > self._max_task_bytes:
                 raise ValueError(f"larger than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")  # noqa: TRY301
             html = self._decode_page(path.read_bytes())
-            return Entry(self._message(self._body({"html": html, "metadata": {"file": name}})), size)
+            return self._task(self._body({"html": html, "metadata": {"file": name}}), size, source=str(path))
         except OSError as error:
             return Entry(Refused(str(path), None, _said(error)), size)
         except (ValueError, Permanent) as error:
             return Entry(Refused(str(path), None, str(error)), size)
 
-    def _message(self, body: bytes) -> Message:
+    def _task(self, body: bytes, size: int, *, source: str, line: int | None = None) -> Entry:
         task = self._decode(body)
         if task.url is not None:
             self._check_url(task.url)
-        return Message(body, task_id=task.task_id, priority=task.priority)
+        message = Message(body, task_id=task.task_id, priority=task.priority)
+        return Entry(message, size, task.content_sha256, source, line)
 
     def _body(self, task: Mapping[str, Json]) -> bytes:
         if "schema" not in self._missing:

@@ -102,6 +102,16 @@ def deadline(work=900.0, hold=600.0):
     return Deadline(work_seconds=work, hold_seconds=hold, now=now())
 
 
+async def test_a_program_that_listens_to_nothing_is_told_by_logging_what_it_waits_for(caplog):
+    client = LLMClient("http://127.0.0.1:9/v1", rate_limiter=RateLimiter())
+    with pytest.raises(TimeoutError):
+        async with client, asyncio.timeout(60):
+            await client.chat(ASK, max_tokens=5)
+    waiting, *later = caplog.messages
+    assert waiting.startswith("waiting_for what='model server' error='connection refused at 127.0.0.1:9: is vLLM")
+    assert len(later) <= 2  # not at every try
+
+
 # a good answer
 
 

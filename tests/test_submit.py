@@ -44,8 +44,11 @@ async def store(tmp_path):
         yield store
 
 
-def entries(*ids):
-    return [Entry(Message(b"{}", task_id=task_id), 10) for task_id in ids]
+def entries(*ids, content="c" * 64, line=1):
+    return [
+        Entry(Message(b"{}", task_id=task_id), 10, content, "tasks.jsonl", number)
+        for number, task_id in enumerate(ids, line)
+    ]
 
 
 async def submitted(entries, queue, store, **options):
@@ -87,6 +90,36 @@ async def test_a_task_that_stands_there_twice_is_queued_once(store):
     counts = await submitted(entries("a", "b", "a", "a"), queue, store)
     assert (counts.queued, counts.skipped) == (2, 2)
     assert sorted(queue.ids) == ["a", "b"]
+
+
+async def test_an_id_that_somebody_chose_twice_for_two_tasks_is_refused(store):
+    queue, told = Queue(), []
+    mixed = [*entries("row-1", "row-2"), *entries("row-1", content="other", line=3)]
+    counts = await submit(mixed, broker=queue, store=store, refused=told.append)
+    assert counts == SubmitCounts(read=3, queued=2, skipped=0, refused=1, bytes_read=30)
+    assert [str(each) for each in told] == [
+        "tasks.jsonl line 3: task_id 'row-1' is that of another task, tasks.jsonl line 1"
+    ]
+
+
+@pytest.mark.parametrize("then", ["waits", "is done"])
+async def test_an_id_that_another_task_has_already_is_refused_until_it_is_asked_for_again(store, then):
+    queue, told = Queue(), []
+    await submitted(entries("row-1"), queue, store)
+    if then == "is done":
+        await store.save(done("row-1"))
+    other = entries("row-1", content="other")
+    counts = await submit(other, broker=queue, store=store, refused=told.append)
+    assert (counts.queued, counts.refused) == (0, 1)
+    assert "task_id 'row-1' is that of another task, which is done or waiting; --again" in str(told[0])
+    assert (await submitted(entries("row-1"), queue, store)).skipped == 1
+    assert (await submitted(other, queue, store, again=True)).queued == 1
+
+
+async def test_a_task_that_was_parked_may_come_again_with_other_content(store):
+    queue = Queue()
+    await store.save(parked("row-1"))
+    assert (await submitted(entries("row-1", content="mended"), queue, store)).queued == 1
 
 
 async def test_refusals_are_told_and_counted_and_comments_are_not(store):

@@ -18,10 +18,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from scraper.json_text import read_json, storable
 from scraper.models import ParkReason, Remains, Result, Standing, Usage
@@ -120,7 +120,7 @@ class SqliteStore:
         self._answers.written(answers)
         return saved
 
-    async def submitted(self, task_ids: Sequence[str]) -> None:
+    async def submitted(self, task_ids: Sequence[str], contents: Mapping[str, str] = {}) -> None:
         """Remember ids whose publish was confirmed, until a result is saved.
 
         A worker may be faster than this call: an id that is done, or was parked since `known` was last asked, is not
@@ -130,7 +130,7 @@ class SqliteStore:
         since_us = self._asked_ns // 1000
 
         def work(database: sqlite3.Connection) -> None:
-            rows = ((storable(task_id), at_us, since_us) for task_id in task_ids)
+            rows = ((storable(task_id), at_us, since_us, contents.get(task_id, "")) for task_id in task_ids)
             database.executemany(_SUBMITTED, rows)
 
         await self._thread.write(work)
@@ -138,20 +138,29 @@ class SqliteStore:
     async def known(self, task_ids: Sequence[str]) -> dict[str, Known]:
         """Those of `task_ids` that are stored or remembered; a stored one that waits again is `submitted`."""
         self._asked_ns = self._clock_ns()
+        return await self._by_id(_KNOWN, task_ids)
+
+    async def taken(self, contents: Mapping[str, str]) -> set[str]:
+        """Those ids that are done or submitted already, and asked for other content than `contents` says."""
+        found = await self._by_id(_CONTENTS, list(contents))
+        return {task_id for task_id, content in found.items() if content not in {"", contents[task_id]}}
+
+    async def _by_id(self, queries: Sequence[str], task_ids: Sequence[str]) -> dict[str, Any]:
+        """What `queries` say of each id, the last that says something."""
         asked = {storable(task_id): task_id for task_id in task_ids}
         ids = list(asked)
 
-        def work(database: sqlite3.Connection) -> dict[str, Known]:
-            found: dict[str, Known] = {}
+        def work(database: sqlite3.Connection) -> dict[str, Any]:
+            found: dict[str, Any] = {}
             for at in range(0, len(ids), IDS_AT_ONCE):
                 some = ids[at : at + IDS_AT_ONCE]
                 marks = ",".join("?" * len(some))
-                for query in _KNOWN:
+                for query in queries:
                     found.update(database.execute(query.format(marks), some))
             return found
 
         found = await self._thread.read(work)
-        return {asked[task_id]: status for task_id, status in found.items()}
+        return {asked[task_id]: value for task_id, value in found.items()}
 
     async def counts(self) -> dict[tuple[str, ParkReason | None], int]:
         """Rows by (status, reason); costs the same for ten rows and for ten million."""
@@ -222,12 +231,16 @@ DELETE FROM results_remains WHERE seq = (SELECT seq FROM results_rows WHERE task
 """
 _REMAINS = f"SELECT {REMAINS} FROM results_remains JOIN results_rows USING (seq) WHERE task_id = ?"  # noqa: S608 made of constants
 _SUBMITTED = """
-INSERT OR REPLACE INTO results_submitted (task_id, submitted_at) SELECT ?1, ?2
+INSERT OR REPLACE INTO results_submitted (task_id, submitted_at, content_sha256) SELECT ?1, ?2, ?4
 WHERE NOT EXISTS (SELECT 1 FROM results_rows WHERE task_id = ?1 AND (status = 'done' OR finished_at >= ?3))
 """
 _KNOWN = (
     "SELECT task_id, status FROM results_rows WHERE task_id IN ({})",
     "SELECT task_id, 'submitted' FROM results_submitted WHERE task_id IN ({})",
+)
+_CONTENTS = (
+    "SELECT task_id, content_sha256 FROM results_rows WHERE status = 'done' AND task_id IN ({})",
+    "SELECT task_id, content_sha256 FROM results_submitted WHERE task_id IN ({})",  # '': not known
 )
 _ROW = f"SELECT {COLUMNS} FROM results_rows WHERE task_id = ?"  # noqa: S608 made of constants
 _LAST = "SELECT ifnull(max(seq), 0) FROM results_rows"

@@ -15,7 +15,7 @@ from scraper.errors import Misconfigured, Unavailable
 from scraper.store.sqlite_thread import SqliteThread, primary_code, unavailable
 from scraper.write_ahead import use_write_ahead_log
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE results_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -63,7 +63,8 @@ CREATE TABLE results_remains (
 
 CREATE TABLE results_submitted (
     task_id TEXT PRIMARY KEY,
-    submitted_at INTEGER NOT NULL          -- microseconds since 1970, UTC
+    submitted_at INTEGER NOT NULL,         -- microseconds since 1970, UTC
+    content_sha256 TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
 CREATE TABLE results_answers (
@@ -101,6 +102,7 @@ CREATE TABLE results_answers (
 );
 CREATE INDEX results_answers_by_age ON results_answers (kept_at);
 """,
+    2: "ALTER TABLE results_submitted ADD COLUMN content_sha256 TEXT NOT NULL DEFAULT '';",
 }
 
 _FIX = {

@@ -62,3 +62,18 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_others_are_queued(tmp_pat
         "/proc/self/mem line 1: cannot be read (Input/output error)",
         "1 queued, 0 skipped (done or waiting already), 1 refused",
     ]
+
+
+def test_another_task_under_a_used_id_is_refused_with_both_lines(tmp_path):
+    text = '{"url": "https://a.com/1", "task_id": "row-1"}\n# the same id\n{"url": "https://a.com/2", "task_id": "row-1"}\n'
+    said = submitted(tmp_path, text, "--schema", "product", name="tasks.jsonl")
+    assert said.exit_code == 1
+    assert said.output.splitlines() == [
+        "tasks.jsonl line 3: task_id 'row-1' is that of another task, tasks.jsonl line 1",
+        "1 queued, 0 skipped (done or waiting already), 1 refused",
+    ]
+    alone = submitted(tmp_path, text.splitlines()[2], "--schema", "product", name="later.jsonl")
+    assert alone.exit_code == 1
+    assert alone.output.startswith(
+        "later.jsonl line 1: task_id 'row-1' is that of another task, which is done or waiting"
+    )

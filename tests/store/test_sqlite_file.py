@@ -58,7 +58,7 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path):
     await opened(path)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE results_meta SET value = 99 WHERE key = 'schema_version'")
-    with pytest.raises(Misconfigured, match=r"RESULTS_URL: .*newer scraper \(version 99, this one knows 2\)"):
+    with pytest.raises(Misconfigured, match=r"RESULTS_URL: .*newer scraper \(version 99, this one knows 3\)"):
         await opened(path)
 
 
@@ -80,7 +80,7 @@ async def test_a_database_of_version_1_keeps_everything_and_learns_the_rest(tmp_
             )
             assert await store.known(["waiting-one"]) == {"waiting-one": "submitted"}
             assert await store.counts() == {("done", None): 1, ("parked", ParkReason.PAGE_GONE): 1}
-    assert query(path, "SELECT value FROM results_meta") == [(2,)]
+    assert query(path, "SELECT value FROM results_meta") == [(3,)]
 
 
 async def test_a_program_of_version_1_goes_on_while_the_database_is_upgraded(tmp_path):
@@ -117,7 +117,7 @@ async def test_a_file_shared_with_other_tables_is_fine(tmp_path):
 
 async def test_many_stores_open_a_new_file_at_once(tmp_path):
     await asyncio.gather(*(opened(tmp_path / "results.db") for _ in range(12)))
-    assert query(tmp_path / "results.db", "SELECT key, value FROM results_meta") == [("schema_version", 2)]
+    assert query(tmp_path / "results.db", "SELECT key, value FROM results_meta") == [("schema_version", 3)]
 
 
 async def test_a_lock_that_lasts_is_unavailable_and_then_fine_again(tmp_path):
@@ -183,7 +183,7 @@ async def test_a_file_deleted_in_the_middle_of_a_write_takes_nothing_with_it(tmp
     async with SqliteStore(path) as store:
 
         def delete(database):
-            database.execute("INSERT INTO results_submitted VALUES ('one', 1)")
+            database.execute("INSERT INTO results_submitted (task_id, submitted_at) VALUES ('one', 1)")
             path.unlink()
 
         with pytest.raises(Unavailable, match="moved or deleted while in use"):
