@@ -17,7 +17,7 @@ from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 from scraper.events import Event, Observe, WorkerStarted, WorkerStopped
 from scraper.lean_imports import started
-from scraper.lifeline import Stop, lifeline
+from scraper.lifeline import Stop, lifeline, pass_hangup_on
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
@@ -169,8 +169,8 @@ def task_decoder(settings: Settings) -> Callable[[bytes], Task]:
 
 async def work(settings: Settings) -> None:
     """One worker process, until its supervisor or a signal says stop."""
-    for for_the_supervisor in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; it passes them on
-        signal.signal(for_the_supervisor, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the supervisor passes it on
+    pass_hangup_on()
     tally = Tally()
     log = log_events(level=settings.log_level, style=settings.log_format)
 

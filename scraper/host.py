@@ -73,14 +73,29 @@ def boot_clock() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
+def parent_in_group(pid: int) -> int | None:
+    """The parent of `pid`, where both belong to one process group: whoever adopted an orphan is not meant."""
+    if (fields := _stat(pid)) is None:
+        return None
+    parent = int(fields[1])
+    theirs = _stat(parent)
+    return parent if theirs is not None and theirs[2] == fields[2] else None
+
+
 def _start_of(pid: int) -> int | None:
-    """Fields 3 and 22 of proc(5): `_DEAD` for a zombie, None where there is nothing to read."""
+    """`_DEAD` for a zombie, None where there is nothing to read."""
+    if (fields := _stat(pid)) is None:
+        return None
+    return _DEAD if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Field 3 of proc(5) and those behind it: state, parent, group, …"""
     try:
         text = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
     except OSError:
         return None
-    state, *fields = text.rpartition(")")[2].split()  # the name before it may hold anything, brackets too
-    return _DEAD if state in {"Z", "X"} else int(fields[18])
+    return text.rpartition(")")[2].split()  # the name before it may hold anything, brackets too
 
 
 def _answers(pid: int) -> bool:

@@ -55,12 +55,24 @@ class Stop:
         ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
         def hung_up() -> None:
-            if ends_with_terminal and not _has_terminal():
-                self.ask()
-            else:
+            if not (ends_with_terminal and not _has_terminal()):
                 otherwise()
+            elif not self.drain.is_set():  # said again it is no second ctrl-c
+                self.ask()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def pass_hangup_on() -> None:
+    """A SIGHUP by hand to this worker is meant for its supervisor; a terminal that is gone tells that one itself."""
+    supervisor, had_terminal = os.getppid(), _has_terminal()
+
+    def hung_up() -> None:
+        if os.getppid() == supervisor and _has_terminal() == had_terminal:
+            with suppress(OSError):
+                os.kill(supervisor, signal.SIGHUP)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
 
 def _nothing() -> None:

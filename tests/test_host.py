@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from scraper.host import Process, boot_clock, boot_id, process_of, this_process
+from scraper.host import Process, boot_clock, boot_id, parent_in_group, process_of, this_process
 
 
 def test_a_running_process_is_not_gone():
@@ -48,3 +48,14 @@ def test_without_a_proc_file_system_a_running_process_is_still_not_gone(monkeypa
 def test_the_clock_goes_forward():
     before = boot_clock()
     assert before <= boot_clock()
+
+
+def test_a_parent_is_one_of_the_same_group_and_nobody_who_adopted_an_orphan():
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert parent_in_group(child.pid) == os.getpid()
+        child.communicate(b"\n")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as apart:
+        assert parent_in_group(apart.pid) is None
+        apart.communicate(b"\n")
+    assert parent_in_group(child.pid) is None

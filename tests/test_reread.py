@@ -160,6 +160,21 @@ async def test_what_needs_a_restart_is_named_and_stays(service):
         assert (await ended(process))[0] == 0
 
 
+async def test_the_throttle_names_the_supervisor_to_signal_and_a_worker_passes_a_hangup_on_to_it(service):
+    with service.running() as process:
+        [_ async for _ in until(process, "worker_started", "worker_started")]
+        assert f"kill -HUP {process.pid} reads .env again" in (await asyncio.to_thread(service, "throttle")).stdout
+        assert (await throttle(service))["supervisors"] == [process.pid]
+        write(service, VLLM_MAX_CONCURRENT=3)
+        workers = children_of(process.pid)
+        os.kill(workers[0], signal.SIGHUP)
+        *_, reread = [event async for event in until(process, "settings_reread")]
+        assert reread["changed"] == "VLLM_MAX_CONCURRENT=3"
+        assert children_of(process.pid) == workers
+        process.send_signal(signal.SIGTERM)
+        assert (await ended(process))[0] == 0
+
+
 async def test_a_terminal_that_goes_away_ends_the_run_as_ctrl_c_does(service):
     ours, theirs = pty.openpty()
 

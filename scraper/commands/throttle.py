@@ -13,6 +13,7 @@ import click
 from scraper.commands import read_settings
 from scraper.credentials import without_credentials
 from scraper.event_loop import run
+from scraper.host import parent_in_group, pid_namespace
 
 Order = Callable[[str, Path], Coroutine[Any, Any, dict[str, Any]]]
 """What to ask the throttle of (endpoint, RUN_DIR)."""
@@ -165,6 +166,7 @@ def _obey(order: Order, *, as_json: bool) -> None:
     """Carry out an order and show the throttle as it is then."""
     settings = read_settings()
     status = run(order(settings.vllm_base_url, settings.run_dir))
+    status["supervisors"] = _supervisors(status)
     where = {"endpoint": without_credentials(settings.vllm_base_url), "run_dir": str(settings.run_dir)}
     if as_json:
         click.echo(json.dumps(where | status))
@@ -174,3 +176,11 @@ def _obey(order: Order, *, as_json: bool) -> None:
     click.echo(f"{'endpoint':<12}{where['endpoint']}   RUN_DIR={where['run_dir']}")
     for line in lines(status):
         click.echo(line)
+
+
+def _supervisors(status: dict[str, Any]) -> list[int]:
+    """Whom SIGHUP is for: the parents of those that take tasks, as far as they are visible from here."""
+    if status["host_pids"] != pid_namespace():
+        return []
+    workers = [process["pid"] for process in status["processes"] if process["consumers"]]
+    return sorted({parent for pid in workers if (parent := parent_in_group(pid))})

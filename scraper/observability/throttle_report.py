@@ -20,6 +20,8 @@ _BLOCKERS = {
 def lines(status: Status) -> Iterator[str]:
     """The whole state, one fact a line, then a table of the processes."""
     yield f"{'host':<12}process {status['host_pid']}"
+    if supervisors := " ".join(map(str, status.get("supervisors", ()))):
+        yield f"{'supervisor':<12}process {supervisors}   (kill -HUP {supervisors} reads .env again)"
     yield f"{'in flight':<12}{status['in_flight']} of {status['max_concurrent']}"
     yield f"{'pace':<12}{_pace(status)}"
     yield f"{'waiting':<12}{_waiting(status)}"
