@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from scraper.commands import read_settings
+from scraper.commands.reaching import reach_broker
 from scraper.config import Settings, surprises
 from scraper.credentials import without_credentials
-from scraper.errors import Unavailable
 from scraper.event_loop import run
-from scraper.events import Event, WaitingFor, ignore
+from scraper.events import ignore
 
 if TYPE_CHECKING:
     from scraper.check import Finding
@@ -44,7 +44,7 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 async def look_at_everything(settings: Settings) -> list[Finding]:
     """Look at everything the settings name; queues and files that are missing are made, nothing else changes."""
-    from scraper.app import open_broker, open_llm_client, open_store
+    from scraper.app import open_llm_client, open_store
     from scraper.check import Finding, look, throttled_elsewhere
     from scraper.observability.view import number_of
     from scraper.throttle import operations
@@ -55,14 +55,9 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
 
     async def broker() -> str:
         nonlocal counted
-        waits: list[Event] = []
-        try:
-            async with asyncio.timeout(CHECK_SECONDS), open_broker(settings, observe=waits.append) as opened:
-                depth = await opened.depth()
-                counted = depth.consumers
-        except TimeoutError:
-            away = [event.error for event in waits if isinstance(event, WaitingFor)]
-            raise Unavailable(f"no answer within {CHECK_SECONDS:g} s: {away[-1] if away else 'silence'}") from None
+        async with AsyncExitStack() as stack:
+            depth = await (await reach_broker(settings, stack, observe=ignore)).depth()
+            counted = depth.consumers
         where = without_credentials(settings.broker_url)
         consumers = number_of("consumer", depth.consumers or 0)
         return f"{where}: {number_of('task', depth.tasks)}, {depth.waiting} waiting, {consumers}"
@@ -103,6 +98,5 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
     return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
 
 
-CHECK_SECONDS = 10.0
 _IS_NEW = "It was not there and has just been made: correct it if others use the model server from another folder"
 _SHARING = "processes share the limits if they share this folder; containers mount it and run as the same user"

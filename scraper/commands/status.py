@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import click
 
 from scraper.commands import read_settings
+from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
+from scraper.errors import Unavailable
 from scraper.event_loop import run
+from scraper.events import ignore
 from scraper.models import Json, Usage
+from scraper.ports import Depth
 
 
 @click.command("status")
@@ -19,28 +25,35 @@ from scraper.models import Json, Usage
 def command(*, as_json: bool) -> None:
     """What waits, what is done, why what is parked is, and where tokens and time went.
 
+    With the broker away it says that, and what the results hold; the exit code is then 1.
+
     \b
     Example:
       scraper status --json
     """
     report = run(queue_status(read_settings()))
-    if as_json:
-        click.echo(json.dumps(report))
-        return
-    click.echo(f"tasks    {report['tasks']}")
-    click.echo(f"waiting  {report['waiting']}   (for a host's turn, a retry, or the model server)")
-    click.echo(f"in hand  {report['in_hand']}   (workers are at them)")
-    if report["parking"]:
-        click.echo(f"parking  {report['parking']}   (given up, and not in the results yet)")
-    click.echo(f"done     {report['done']}")
-    again = f"   ({report['waiting_again']} in the queue again)" if report["waiting_again"] else ""
-    click.echo(f"parked   {report['parked']}{again}")
-    for reason, count in sorted(report["reasons"].items(), key=lambda item: -item[1]):
-        click.echo(f"  {reason:20} {count}")
-    if report["consumers"] is not None:
-        click.echo(f"consumers {report['consumers']}")
-    for line in _tokens_time_and_run(report):
+    for line in [json.dumps(report)] if as_json else _lines(report):
         click.echo(line)
+    sys.exit(1 if report["away"] else 0)
+
+
+def _lines(report: dict[str, Json]) -> Iterator[str]:
+    if report["away"]:
+        yield f"queue    away: {report['away']}"
+    else:
+        yield f"tasks    {report['tasks']}"
+        yield f"waiting  {report['waiting']}   (for a host's turn, a retry, or the model server)"
+        yield f"in hand  {report['in_hand']}   (workers are at them)"
+    if report["parking"]:
+        yield f"parking  {report['parking']}   (given up, and not in the results yet)"
+    yield f"done     {report['done']}"
+    again = f"   ({report['waiting_again']} in the queue again)" if report["waiting_again"] else ""
+    yield f"parked   {report['parked']}{again}"
+    for reason, count in sorted(report["reasons"].items(), key=lambda item: -item[1]):
+        yield f"  {reason:20} {count}"
+    if report["consumers"] is not None:
+        yield f"consumers {report['consumers']}"
+    yield from _tokens_time_and_run(report)
 
 
 def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
@@ -68,14 +81,12 @@ RESULTS_LOOKED_AT = 10_000
 
 async def queue_status(settings: Settings) -> dict[str, Json]:
     """What waits, what is done, and why what is parked is."""
-    from scraper.app import open_broker, open_store, open_workbench
+    from scraper.app import open_store, open_workbench
     from scraper.commands.attached import host_picture
-    from scraper.observability.logs import log_events
     from scraper.observability.view import Queue
 
-    observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
-    async with open_store(settings, create=False) as store, open_broker(settings, observe=observe) as broker:
-        depth = await broker.depth()
+    async with open_store(settings, create=False) as store:
+        depth, away = await _depth(settings)
         counts = await store.counts()
         spent = await store.time_spent(RESULTS_LOOKED_AT)
         tokens, calls = await store.tokens_spent(RESULTS_LOOKED_AT)
@@ -85,15 +96,18 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         async with open_workbench(settings) as workbench:
             waiting_again = await workbench.waiting()
     picture = await host_picture(settings)
-    in_hand = picture.total().in_hand if depth.in_hand is None else depth.in_hand  # RabbitMQ does not say
-    picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, in_hand), at=time.time())
+    in_hand = None
+    if depth is not None:
+        in_hand = picture.total().in_hand if depth.in_hand is None else depth.in_hand  # RabbitMQ does not say
+        picture.queue_says(Queue(depth.tasks + depth.parked, depth.waiting, in_hand), at=time.time())
     view = picture.view(time.time())
     return {
-        "tasks": depth.tasks,
-        "waiting": depth.waiting,
+        "away": away,
+        "tasks": depth and depth.tasks,
+        "waiting": depth and depth.waiting,
         "in_hand": in_hand,
-        "parking": depth.parked,
-        "consumers": depth.consumers,
+        "parking": depth and depth.parked,
+        "consumers": depth and depth.consumers,
         "done": sum(count for (status, _), count in counts.items() if status == "done"),
         "parked": sum(parked.values()),
         "waiting_again": waiting_again,
@@ -102,6 +116,15 @@ async def queue_status(settings: Settings) -> dict[str, Json]:
         "time": {phase: round(seconds, 3) for phase, seconds in spent.items()},
         "running": view.plain() if view.workers else None,
     }
+
+
+async def _depth(settings: Settings) -> tuple[Depth | None, str]:
+    """What the broker counts, or why it is away."""
+    async with AsyncExitStack() as stack:
+        try:
+            return await (await reach_broker(settings, stack, observe=ignore)).depth(), ""
+        except Unavailable as error:
+            return None, str(error)
 
 
 def _tokens_spent(tokens: Usage, calls: int) -> dict[str, Json]:

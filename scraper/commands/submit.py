@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from scraper.commands import read_settings
+from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.models import Priority
@@ -125,7 +126,7 @@ async def submit_files(
     progress: Callable[[SubmitCounts], None],
 ) -> SubmitCounts:
     """Put what `sources` hold into the queue."""
-    from scraper.app import open_broker, open_store, open_traces, task_decoder
+    from scraper.app import open_store, open_traces, task_decoder
     from scraper.observability.logs import log_events
     from scraper.pipeline.charset import decode as decode_page
     from scraper.pipeline.fetch_address import refuse_hopeless
@@ -155,7 +156,7 @@ async def submit_files(
     )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings))
-        broker = await stack.enter_async_context(open_broker(settings, observe=observe))
+        broker = await reach_broker(settings, stack, observe=observe)
         return await submit(
             reader.read(sources),
             broker=broker,

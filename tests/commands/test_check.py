@@ -3,7 +3,7 @@
 import errno
 import os
 
-from scraper.commands import check
+from scraper.commands import check, reaching
 from scraper.config import Settings
 
 
@@ -48,12 +48,13 @@ async def test_consumers_that_cannot_get_their_turn_within_the_hold_limit_are_a_
 
 
 async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
-    monkeypatch.setattr(check, "CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(reaching, "ANSWER_SECONDS", 0.5)
     database = f"sqlite:///{tmp_path / 'results.db'}"
     settings = Settings(_env_file=None, broker_url="amqp://me:hunter2@127.0.0.1:9/", results_url=database)
     [finding] = [each for each in await check.look_at_everything(settings) if each.what == "BROKER_URL"]
     assert finding.verdict == "failed"
-    assert "127.0.0.1" in finding.message
+    assert "amqp://***@127.0.0.1:9/ cannot be reached within 0.5 s (" in finding.message
+    assert "is RabbitMQ running there? Start it, or correct BROKER_URL" in finding.message
     assert "hunter2" not in finding.message
 
 

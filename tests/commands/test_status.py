@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from scraper.broker.sqlite import SqliteBroker
+from scraper.commands import reaching
 from scraper.main import main
 from scraper.models import Usage
 from scraper.ports import Message
@@ -51,6 +52,19 @@ def test_it_says_what_share_of_the_prompts_the_servers_prefix_cache_served():
 def test_of_a_server_that_does_not_tell_it_says_that():
     stored(done("a", usage=Usage(3000, 100, 0), calls=1))
     assert "none of them from a prefix cache as far as the server tells" in status()
+
+
+def test_with_the_broker_away_it_gives_up_names_the_setting_and_says_what_the_results_hold(monkeypatch):
+    stored(done("a"), parked("b"))
+    monkeypatch.setattr(reaching, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setenv("BROKER_URL", "amqp://me:hunter2@127.0.0.1:9/")
+    said = CliRunner().invoke(main, ["status"])
+    assert said.exit_code == 1
+    assert "queue    away: BROKER_URL: amqp://***@127.0.0.1:9/ cannot be reached" in said.stdout
+    assert "done     1\nparked   1\n" in said.stdout
+    assert "hunter2" not in said.output
+    report = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)
+    assert (report["tasks"], report["done"]) == (None, 1)
 
 
 def test_where_nothing_was_asked_it_speaks_of_no_tokens():

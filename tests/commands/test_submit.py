@@ -3,6 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
+from scraper.commands import reaching
 from scraper.main import main
 
 
@@ -46,6 +47,16 @@ def test_a_table_is_refused_with_what_is_read_instead(tmp_path):
         "Error: shop.CSV: tables are not read; give a list with one URL a line and nothing else, or a .jsonl file with "
         "one task a line\n"
     )
+
+
+def test_with_the_broker_away_it_gives_up_and_names_the_setting_and_the_fix(tmp_path, monkeypatch):
+    monkeypatch.setattr(reaching, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setenv("BROKER_URL", "amqp://me:hunter2@127.0.0.1:9/")
+    said = submitted(tmp_path, "https://a.com/1\n", "--schema", "product")
+    assert said.exit_code == 1
+    assert "BROKER_URL: amqp://***@127.0.0.1:9/ cannot be reached within 0.3 s" in said.output
+    assert "Start it, or correct BROKER_URL" in said.output
+    assert "hunter2" not in said.output
 
 
 def test_a_time_that_no_clock_reckons_with_is_wrong_usage(tmp_path):

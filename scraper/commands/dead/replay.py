@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
+from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.models import Json
@@ -69,13 +71,14 @@ async def replay_parked(
     refused: Callable[[str, str], None],
 ) -> tuple[ReplayCounts, int]:
     """What was done, and how many that were named it could not be done with."""
-    from scraper.app import open_broker, open_workbench, task_decoder
+    from scraper.app import open_workbench, task_decoder
     from scraper.observability.logs import log_events
     from scraper.replay import replay
 
     parsed = _parsed(changes, settings)
     observe = log_events(level=settings.log_level, style=settings.log_format)  # says what it waits for
-    async with open_workbench(settings) as workbench, open_broker(settings, observe=observe) as broker:
+    async with open_workbench(settings) as workbench, AsyncExitStack() as stack:
+        broker = await reach_broker(settings, stack, observe=observe)
         named = await named_in_full(selected, workbench, unknown=lambda why: click.echo(why, err=True))
         counts = await replay(
             named,
