@@ -16,7 +16,7 @@ from scraper.observability.traces import Traces
 from scraper.ports import Message
 from scraper.trace_context import as_traceparent, derived, parts
 from tests.broker.conftest import place  # noqa: F401 a fixture
-from tests.test_worker import ScriptedPipeline, bench  # noqa: F401 the second is a fixture
+from tests.test_worker import ScriptedPipeline, a_bench  # noqa: F401 the second is a fixture
 
 FOREIGN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
