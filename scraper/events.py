@@ -132,6 +132,7 @@ class CircuitOpened(Event):
     generation: int
     failures: int
     retry_in_s: float
+    ordered: bool = False  # by an operator; the server may be well
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,8 @@ def _state(throttle: Throttle, away: Mapping[str, str]) -> Advice | None:
             return Advice(f"the {what}, which does not answer: {why}", "")
     if throttle.circuit == "open":
         when = "" if throttle.retry_in_s is None else f", next try in {duration(throttle.retry_in_s)}"
-        return Advice(f"the open circuit: the model server fails{when}")
+        why = "an operator's order" if throttle.circuit_ordered else "the model server fails"
+        return Advice(f"the open circuit: {why}{when}")
     if throttle.circuit == "half_open":
         return Advice("the half-open circuit: one request tries whether the model server works again")
     if throttle.paused_for_s > 0:
@@ -134,7 +135,7 @@ def _assigned(setting: str, value: float | None) -> str:
 
 _CONSUMERS = "CONCURRENT_CONSUMERS_PER_WORKER"
 _OTHERS: Mapping[str, tuple[str, str]] = {
-    "wait_circuit": ("waited for a circuit that was open: the model server fails", ""),
+    "wait_circuit": ("waited for a circuit that was open: the model server failed, or an operator's order", ""),
     "server_pause": ("waited out pauses: the server's, an operator's, or for a setting to be put right", ""),
     "backoff": ("waits between retries of failed model calls: see the lines llm_retry", ""),
     "host_delay": ("is politeness to the sites, FETCH_DELAY: pages of more hosts at once would use it", "FETCH_DELAY"),

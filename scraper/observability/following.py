@@ -38,6 +38,7 @@ class Following:
         self.in_line: dict[str, int] = {}  # for a turn at the model
         self.pids: dict[int, None] = {}
         self.circuit_until = 0.0
+        self.circuit_ordered = False
         self.paused_until = 0.0
         self.pause_reason = ""
 
@@ -55,7 +56,7 @@ class Following:
             case WorkerStopped():
                 self._gone(pid)
             case CircuitOpened():
-                self.circuit_until = at + event.retry_in_s
+                self.circuit_until, self.circuit_ordered = at + event.retry_in_s, event.ordered
             case EndpointPaused():
                 until = at + (UNTIL_RESUMED_SECONDS if event.seconds is None else event.seconds)
                 if until >= self.paused_until:

@@ -25,7 +25,8 @@ def _missing(view: View) -> Iterator[tuple[str, str]]:
         yield "model_server", throttle.misconfigured
     elif throttle.circuit == "open":
         when = "" if throttle.retry_in_s is None else f"; next try in {duration(throttle.retry_in_s)}"
-        yield "model_server", f"the circuit is open{when}"
+        why = " by an operator's order" if throttle.circuit_ordered else ""
+        yield "model_server", f"the circuit is open{why}{when}"
     if view.stalled_s >= STALLED_SECONDS and view.queue is not None:
         ready = f"{view.queue.ready} tasks are ready and consumers are idle"
         yield "consumers", f"{ready}, but none was received for {duration(view.stalled_s)}"

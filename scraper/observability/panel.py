@@ -156,6 +156,8 @@ def _circuit(view: View) -> Text:
     throttle = view.throttle
     name, style = _CIRCUITS.get(throttle.circuit, (throttle.circuit, ""))
     text = Text(name, style=style)
+    if throttle.circuit == "open" and throttle.circuit_ordered:
+        text.append(" by an operator's order", "default")
     if throttle.retry_in_s is not None:
         text.append(f", next try in {duration(throttle.retry_in_s)}", "default")
     if throttle.paused_for_s:

@@ -45,7 +45,8 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
                 " (an outage)" if event.outage else ""
             )
         case CircuitOpened():
-            return f"{number_of('failure', event.failures)} in a row; next try in {event.retry_in_s:.0f} s"
+            why = "an operator's order" if event.ordered else f"{number_of('failure', event.failures)} in a row"
+            return f"{why}; next try in {event.retry_in_s:.0f} s"
         case CircuitHalfOpen():
             return "one request tries whether the model server works again"
         case CircuitClosed():

@@ -55,6 +55,8 @@ def _circuit(circuit: Status) -> str:
     match circuit["state"]:
         case "closed":
             return f"closed: {failures}"
+        case "open" if circuit["ordered"]:
+            return f"OPEN: an operator's order; one request tries in {_seconds(circuit['retry_in_s'])}"
         case "open":
             failed = number_of("failure", circuit["failures"])
             return f"OPEN: {failed} in a row; one request tries in {_seconds(circuit['retry_in_s'])}"

@@ -22,6 +22,7 @@ class Throttle:
     gaps: Sequence[int] = ()  # parted at throttle.starts.GAP_EDGES
     smallest_gap_s: float | None = None
     circuit: str = "closed"
+    circuit_ordered: bool = False  # open by an operator's order
     retry_in_s: float | None = None
     generation: int = 0
     probes: int = 0

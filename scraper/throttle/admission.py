@@ -158,7 +158,7 @@ class Admission:
     def open_circuit(self, now: int) -> None:
         """Leave the server alone for the breaker's timeout: an owner's command."""
         self._account(now)
-        self._tell(self.breaker.open(now))
+        self._tell(self.breaker.open(now, ordered=True))
 
     def close_circuit(self, now: int) -> None:
         """Call the server well: an owner's command."""

@@ -45,7 +45,7 @@ class CircuitOpen(Held):
 
     def __init__(self, retry_in_seconds: float) -> None:
         super().__init__(
-            f"circuit open: the model server failed, next try in {retry_in_seconds:.1f} s", after_seconds=60.0
+            f"circuit open: the model server is left alone, next try in {retry_in_seconds:.1f} s", after_seconds=60.0
         )
         self.retry_in_seconds = retry_in_seconds
 
@@ -57,6 +57,7 @@ class _Memory:
     state: CircuitState = CLOSED
     generation: int = 0
     failures: int = 0
+    ordered: bool = False  # opened last by an owner's command
     opened_at: int = 0  # when it left CLOSED
     until: int = 0  # OPEN: when it becomes HALF_OPEN
     probe_until: int | None = None  # HALF_OPEN: a probe is out, and hangs from then on
@@ -84,6 +85,11 @@ class CircuitBreaker:
     def failures(self) -> int:
         """Consecutive failures so far."""
         return self._memory.failures
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it is open because its owner said so: the server may be well."""
+        return self.state is OPEN and self._memory.ordered
 
     @property
     def probing(self) -> bool:
@@ -143,16 +149,17 @@ class CircuitBreaker:
                 self._memory.probe_until = None
                 return None
 
-    def open(self, now: int) -> Event:
+    def open(self, now: int, *, ordered: bool = False) -> Event:
         """Leave the server alone for the timeout from now: a failed probe, the last straw, or an owner's command."""
         memory = self._memory
-        if self.state is not CLOSED:
-            memory.failures += 1
-        else:
+        if self.state is CLOSED:
             memory.opened_at = now
+        elif not ordered:
+            memory.failures += 1
+        memory.ordered = ordered
         memory.until = now + ns(self.timeout_seconds)
         self._enter(OPEN)
-        return CircuitOpened(self.generation, memory.failures, self.timeout_seconds)
+        return CircuitOpened(self.generation, memory.failures, self.timeout_seconds, ordered)
 
     def close(self, now: int) -> Event:
         """The server is well again: a successful probe, or an owner's command."""

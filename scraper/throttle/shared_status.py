@@ -33,6 +33,7 @@ def status_of(
         "blocked_by": admission.blocked_by(now),
         "circuit": {
             "state": str(admission.breaker.state),
+            "ordered": admission.breaker.ordered,
             "failures": admission.breaker.failures,
             "threshold": admission.breaker.threshold,
             "timeout_s": admission.breaker.timeout_seconds,

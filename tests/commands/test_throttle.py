@@ -128,6 +128,7 @@ def test_an_open_circuit_counts_down_and_can_be_closed(busy, throttle):
     opened = json.loads(throttle("open", "--json").stdout)["circuit"]
     assert opened["state"] == "open"
     assert 0 < opened["retry_in_s"] <= opened["timeout_s"]
+    assert "OPEN: an operator's order; one request tries in" in throttle("open").stdout
     assert "closed" in throttle("close").stdout
     throttle("resume")
     goes_on(busy)

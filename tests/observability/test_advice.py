@@ -53,6 +53,11 @@ def test_slots_that_are_full_ask_for_no_more_consumers(throttle, elapsed):
     assert "GPU's own speed" in said(throttle, elapsed=elapsed, generate=9.0, latency=3.0).sentence
 
 
+def test_an_operators_open_circuit_does_not_blame_the_server():
+    found = said(Throttle(circuit="open", circuit_ordered=True, retry_in_s=58.0), wait_circuit=9.0)
+    assert found.sentence == "the open circuit: an operator's order, next try in 58 s"
+
+
 def test_a_busy_gpu_is_nothing_to_set_right():
     found = said(Throttle(limit=2, requests_per_minute=600, starts_last_minute=40), generate=9.0, latency=3.0)
     assert "GPU's own speed" in found.sentence

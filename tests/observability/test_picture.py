@@ -84,6 +84,11 @@ def test_an_open_circuit_counts_down_and_its_history_is_kept():
     assert [step.circuit for step in picture.history.steps] == ["open", "half_open"]
 
 
+def test_a_log_tells_an_operators_order_from_a_failing_server():
+    throttle = heard(CircuitOpened(1, 0, 60.0, ordered=True)).throttle(NOW)
+    assert (throttle.circuit, throttle.circuit_ordered) == ("open", True)
+
+
 def test_the_rate_of_the_last_minute_says_how_long_it_takes():
     picture = Picture()
     for second in range(0, 121, 10):

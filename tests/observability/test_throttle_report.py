@@ -42,7 +42,7 @@ def test_all_is_well(shared):
 
 def test_the_next_start_and_an_open_circuit_count_down(shared):
     assert "the next start in 2.0 s at the earliest" in shown(shared, at=1.0)
-    assert "OPEN: 0 failures in a row; one request tries in 1 min 00 s" in shown(shared, ("open",), at=1.0)
+    assert "OPEN: an operator's order; one request tries in 1 min 00 s" in shown(shared, ("open",), at=1.0)
     shared.turn(ns(61))
     assert "HALF OPEN: the next request tries" in shown(shared, at=61)
 

@@ -87,6 +87,16 @@ def test_every_transition_is_told_and_raises_the_generation():
     assert told == [CircuitOpened(1, 5, 60.0), CircuitHalfOpen(2), CircuitClosed(3, 61.0)]
 
 
+def test_an_owners_order_is_told_as_one_and_is_no_failure():
+    breaker = half_open()
+    assert breaker.open(NOW + 61 * SECOND, ordered=True) == CircuitOpened(3, 5, 60.0, ordered=True)
+    assert breaker.ordered
+    breaker.advance(NOW + 121 * SECOND)
+    breaker.permit(NOW + 121 * SECOND)
+    assert breaker.record(Effect.FAILURE, generation=4, now=NOW + 122 * SECOND) == CircuitOpened(5, 6, 60.0)
+    assert not breaker.ordered
+
+
 def test_exactly_one_of_fifty_becomes_the_probe():
     breaker = half_open()
     answers = []

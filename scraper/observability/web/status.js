@@ -83,6 +83,7 @@ function showTiles() {
 function circuitMore(throttle) {
   if (throttle.misconfigured) return `✗ wrong setting: ${throttle.misconfigured}`;
   const parts = [];
+  if (throttle.circuit === "open" && throttle.circuit_ordered) parts.push("an operator's order");
   if (throttle.retry_in_s !== null) parts.push(`next try in ${duration(throttle.retry_in_s)}`);
   if (throttle.paused_for_s > 0) parts.push(throttle.paused_for_s > 2592000 ? "‖ paused until resumed" : `‖ paused for ${duration(throttle.paused_for_s)}`);
   const opened = view.circuit_log.filter(([, state]) => state === "open").length;
