@@ -46,11 +46,11 @@ class Stepping(ScriptedPipeline):
         return await super().run(task, trace=trace, **options)
 
 
-async def put(bench, task_id, *, traceparent=""):  # noqa: F811 pytest's way
+async def put(bench, task_id, *, traceparent=""):
     await bench.broker.publish([Message(json.dumps({"id": task_id}).encode(), task_id, traceparent=traceparent)])
 
 
-async def test_a_task_is_one_trace_from_its_submission_over_every_delivery(bench, spans, traces):  # noqa: F811 pytest's way
+async def test_a_task_is_one_trace_from_its_submission_over_every_delivery(bench, spans, traces):
     await put(bench, "a", traceparent=traces.submitted("a"))
     async with bench.working(Stepping(a=[Transient("the site is away"), {"ok": 1}]), record=[traces.record]):
         await bench.until_settled(2)
@@ -63,7 +63,7 @@ async def test_a_task_is_one_trace_from_its_submission_over_every_delivery(bench
     assert [task.status.status_code for task in tasks] == [StatusCode.ERROR, StatusCode.UNSET]
 
 
-async def test_every_step_is_a_span_inside_its_delivery(bench, spans, traces):  # noqa: F811 pytest's way
+async def test_every_step_is_a_span_inside_its_delivery(bench, spans, traces):
     await put(bench, "a", traceparent=FOREIGN)
     async with bench.working(Stepping(), record=[traces.record]):
         await bench.until_settled(1)
@@ -78,7 +78,7 @@ async def test_every_step_is_a_span_inside_its_delivery(bench, spans, traces):  
     assert f"{task.context.trace_id:032x}" == FOREIGN.split("-")[1]
 
 
-async def test_a_task_that_came_without_a_trace_has_one_all_the_same(bench, spans, traces):  # noqa: F811 pytest's way
+async def test_a_task_that_came_without_a_trace_has_one_all_the_same(bench, spans, traces):
     await put(bench, "a")
     async with bench.working(
         ScriptedPipeline(a=[Transient("x"), Permanent(ParkReason.ROBOTS, "no")]), record=[traces.record]
