@@ -25,7 +25,8 @@ from scraper.ports import Depth
 def command(*, as_json: bool) -> None:
     """What waits, what is done, why what is parked is, and where tokens and time went.
 
-    With the broker away it says that, and what the results hold; the exit code is then 1.
+    Tokens and time are those of the results that are stored: what was spent on one that a later run replaced is not
+    counted. With the broker away it says that, and what the results hold; the exit code is then 1.
 
     \b
     Example:
@@ -64,9 +65,9 @@ def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
         if not tokens["cached"]:
             cached = "none of them from a prefix cache as far as the server tells"
         written = f"{tokens['completion']:,} written; {tokens['calls']:,} {'call' if tokens['calls'] == 1 else 'calls'}"
-        yield f"tokens   {tokens['prompt']:,} read, {cached}; {written}"
+        yield f"tokens   {tokens['prompt']:,} read, {cached}; {written}; {_covered(report)}"
     if report["time"]:
-        yield f"time     of the last {RESULTS_LOOKED_AT} results at most"
+        yield f"time     {_covered(report)}"
         yield from time_spent.lines(report["time"])
     running = report["running"]
     if running is None:
@@ -74,6 +75,14 @@ def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
         return
     yield f"workers  {running['workers']} running; limited by {running['limited_by']}"
     yield from time_spent.lines(running["recent_seconds"])
+
+
+def _covered(report: dict[str, Json]) -> str:
+    """Whose tokens and time these are: a result that a later run replaced has taken its own along."""
+    stored = report["done"] + report["parked"]
+    return (
+        f"of the {stored} stored results" if stored <= RESULTS_LOOKED_AT else f"of the last {RESULTS_LOOKED_AT} results"
+    )
 
 
 RESULTS_LOOKED_AT = 10_000
