@@ -143,7 +143,7 @@ def _refused(why: str) -> Permanent:
 
 
 def _printable(text: str) -> str:
-    return re.sub(r"[^\w.:%-]", "?", text)[:80]
+    return re.sub(r"[^!-~\w]", "?", text)[:80]
 
 
 _HINT = " (ALLOW_PRIVATE_ADDRESSES=on fetches from one's own network)"

@@ -109,6 +109,13 @@ def test_a_host_has_one_spelling(host, canonical):
     assert check_host(host, allow_private=False) == canonical
 
 
+def test_a_refusal_shows_the_host_as_it_was_written_and_nothing_that_moves_a_cursor():
+    with pytest.raises(Permanent, match=r"«c\.example,foo» is no valid host name"):
+        check_host("c.example,foo", allow_private=False)
+    with pytest.raises(Permanent, match=r"«a\?b\?c» is no valid host name"):
+        check_host("a\x1bb\u202ec", allow_private=False)
+
+
 def test_localhost_is_a_host_like_others_where_private_addresses_are_allowed():
     assert check_host("localhost", allow_private=True) == "localhost"
 
