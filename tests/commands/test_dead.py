@@ -158,6 +158,12 @@ def test_show_of_what_is_not_parked_says_where_to_look(shelf):
     assert "scraper dead list" in said("show", "four", code=1).output
 
 
+def test_of_an_id_cut_too_short_it_says_how_much_is_needed(shelf):
+    assert "give 8 characters or more" in said("show", "9572413", code=1).output
+    assert "give 8 characters or more" in said("drop", "9572413", "--yes", code=1).stderr
+    assert "characters" not in said("show", "order-1", code=1).output
+
+
 # ---- replay
 
 
@@ -206,6 +212,13 @@ def test_drop_asks_first(shelf):
     assert "1 forgotten" in said("drop", "--reason", "page_gone", stdin="y\n").output
     assert "2 forgotten" in said("drop", "--all", "--yes").output
     assert json.loads(said("list", "--json").stdout)["counts"] == {}
+
+
+def test_drop_says_of_what_waits_again_why_it_is_not_forgotten(shelf):
+    said("replay", "--reason", "page_gone")
+    assert "0 forgotten: nothing of that kind is parked; 1 parked task waits in the queue again" in (
+        said("drop", "--reason", "page_gone", "--yes").stderr
+    )
 
 
 def test_drop_forgets_no_more_than_it_asked_about_however_long_the_answer_took(shelf, monkeypatch):

@@ -31,24 +31,34 @@ def command(*, yes: bool, **chosen: Any) -> None:
       scraper dead drop 4f1c0a7e --yes
     """
     settings = read_settings()
-    selected, count = run(count_parked(settings, selection(**chosen)))
+    selected, count, waiting = run(count_parked(settings, selection(**chosen)))
     if count and not yes:
         click.confirm(f"Forget {number_of('parked task', count)} for good?", abort=True, err=True)
     dropped = run(drop_parked(settings, selected)) if count else 0
     missing = max(0, len(selected.task_ids) - dropped)
-    click.echo(f"{dropped} forgotten{how_many_missing(missing)}", err=True)
+    none = "" if dropped or missing else f": nothing of that kind is parked{_that_wait(waiting)}"
+    click.echo(f"{dropped} forgotten{how_many_missing(missing)}{none}", err=True)
     sys.exit(1 if missing else 0)
 
 
-async def count_parked(settings: Settings, selected: Selection) -> tuple[Selection, int]:
-    """What is meant of all that is parked by now, and how many that are: workers park more while a question stands."""
+def _that_wait(waiting: int) -> str:
+    if not waiting:
+        return ""
+    return f"; {number_of('parked task', waiting)} {'waits' if waiting == 1 else 'wait'} in the queue again"
+
+
+async def count_parked(settings: Settings, selected: Selection) -> tuple[Selection, int, int]:
+    """What is meant of all that is parked by now, how many that are, and how many wait in the queue again.
+
+    By now: workers park more while a question stands.
+    """
     from scraper.app import open_workbench
 
     now = datetime.now(UTC)
     selected = replace(selected, before=min(selected.before or now, now))
     async with open_workbench(settings) as workbench:
         named = await named_in_full(selected, workbench, unknown=lambda why: click.echo(why, err=True))
-        return named, sum((await workbench.counts(named)).values())
+        return named, sum((await workbench.counts(named)).values()), await workbench.waiting()
 
 
 async def drop_parked(settings: Settings, selected: Selection) -> int:

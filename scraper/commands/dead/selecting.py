@@ -19,6 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 OWN_ID_CHARS = 32  # of an id that was made from a task's content
 _SHORTENED = re.compile(r"[0-9a-f]{8,31}")
+_TOO_SHORT = re.compile(r"[0-9a-f]{1,7}")
 _SHOWN = 5  # ids that begin alike
 
 REASONS = click.Choice([reason.value for reason in ParkReason])
@@ -96,7 +97,8 @@ async def named_in_full(selected: Selection, workbench: Workbench, *, unknown: C
 
 def not_parked(task_id: str) -> str:
     """For whoever asked for it."""
-    return f"no task {task_id!r} is parked; `scraper dead list` shows which are"
+    longer = " (of an id, give 8 characters or more)" if _TOO_SHORT.fullmatch(task_id) else ""
+    return f"no task {task_id!r} is parked; `scraper dead list` shows which are{longer}"
 
 
 def how_many_missing(missing: int) -> str:
