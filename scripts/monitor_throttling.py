@@ -250,7 +250,8 @@ class _PlainScreen(_Screen):
         return self._outlet.closed.is_set()
 
     def end(self, view: View) -> None:
-        self._outlet.write(f"{plain_line(view)}\n{_last_words(view, self.last_line)}".encode())
+        if words := _last_words(view, self.last_line):  # behind those of the workers it would look like news
+            self._outlet.write(f"{plain_line(view)}\n{words}".encode())
         self._outlet.end(seconds=LAST_SECONDS)
         _leave_quietly()
 

@@ -90,19 +90,19 @@ def _phase(seconds: Mapping[str, float], *, throttle: Throttle, latency: float |
 def _pace(share: str, throttle: Throttle, latency: float | None) -> Advice:
     setting = "VLLM_REQUESTS_PER_MINUTE"
     pace = throttle.requests_per_minute
-    sentence = f"{share} waits for {_assigned(setting, pace)}"
+    sentence = f"{_assigned(setting, pace)}, which {share} waits for"
     allowed = _allowed(throttle.limit, latency)
     if allowed is None or pace is None:
         return Advice(sentence, setting)
     if allowed > pace * WORTH_SAYING:
-        return Advice(f"{sentence}; latency would allow about {allowed:.0f}", setting)
+        return Advice(f"{sentence}; latency would allow about {allowed:.0f} a minute", setting)
     slots = _assigned("VLLM_MAX_CONCURRENT", throttle.limit)
     return Advice(f"{sentence}; latency allows no more with {slots}", setting)
 
 
 def _slots(share: str, throttle: Throttle, latency: float | None) -> Advice:
     setting = "VLLM_MAX_CONCURRENT"
-    sentence = f"{share} waits for a slot, {_assigned(setting, throttle.limit)}"
+    sentence = f"{_assigned(setting, throttle.limit)}, whose slots {share} waits for"
     allowed, more = _allowed(throttle.limit, latency), _allowed((throttle.limit or 0) + 1, latency)
     if allowed is None or more is None:
         return Advice(sentence, setting)

@@ -171,6 +171,12 @@ def test_a_setting_that_was_wrong_at_first_contact_limits_though_the_throttle_ha
     assert own.view(NOW).limited_by == "nothing yet"
 
 
+def test_limits_that_nobody_has_brought_yet_are_those_of_an_earlier_run_and_not_shown():
+    picture = Picture()
+    picture.throttle_says(SharedAdmission().status(0), at=NOW)
+    assert (picture.throttle(NOW).limit, picture.throttle(NOW).requests_per_minute) == (None, None)
+
+
 def test_a_setting_that_got_wrong_later_is_wrong_as_long_as_the_throttle_says_so():
     picture = Picture()
     picture.worker_says(0, tally(request(), WRONG), at=NOW)
@@ -292,7 +298,7 @@ def test_a_view_is_json_and_one_plain_line():
     assert plain_line(view).startswith(
         "1 done, 0 parked, 4 left · in flight 0/2 · starts 1/20 a minute · circuit closed"
     )
-    assert "70% of the time waits for VLLM_REQUESTS_PER_MINUTE=20" in plain_line(view)
+    assert "VLLM_REQUESTS_PER_MINUTE=20, which 70% of the time waits for" in plain_line(view)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
