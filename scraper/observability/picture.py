@@ -308,10 +308,11 @@ def _seconds_left(left: int | None, per_minute: float, paused_for_s: float) -> f
 def _told(status: Mapping[str, Any], *, wrong_at_first: str) -> Throttle:
     """The throttle knows of wrong settings from requests; a worker that could send none yet knows of its own."""
     circuit, starts = status["circuit"], status["starts"]
+    brought = status["settings_say"] is not None  # until somebody brings limits, those of an earlier run are remembered
     return Throttle(
         in_flight=status["in_flight"],
-        limit=status["max_concurrent"],
-        requests_per_minute=status["requests_per_minute"],
+        limit=status["max_concurrent"] if brought else None,
+        requests_per_minute=status["requests_per_minute"] if brought else None,
         waiting=status["waiting"],
         starts_last_minute=starts["last_60s"],
         gaps=tuple(starts["gaps"]),
