@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--format",
     "format_",
     type=click.Choice(["jsonl", "csv", "parquet"]),
-    help="By default as the file's name ends, else jsonl.",
+    help="By default as the file's name ends; jsonl without an ending.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
 @click.option("--status", "statuses", type=click.Choice(["done", "parked"]), multiple=True, help="Only these.")
@@ -49,8 +49,13 @@ def format_of(output: Path | None) -> Format:
             return "csv"
         case ".parquet":
             return "parquet"
-        case _:
+        case "" | ".jsonl" | ".ndjson":
             return "jsonl"
+        case ending:
+            raise click.BadParameter(
+                f"{output}: no format for {ending}; let it end in .jsonl, .csv or .parquet, or name one with --format",
+                param_hint="-o",
+            )
 
 
 async def export_results(

@@ -37,5 +37,13 @@ def test_a_file_gets_the_format_its_name_promises(tmp_path):
         assert json.loads(exported(tmp_path, name))["task_id"] == FULL.task_id
 
 
+def test_an_ending_that_promises_another_format_is_refused_by_name(tmp_path):
+    said = CliRunner().invoke(main, ["export", "-o", "all.xlsx"])
+    assert said.exit_code == 2
+    assert "all.xlsx: no format for .xlsx; let it end in .jsonl, .csv or .parquet" in said.stderr
+    assert not (tmp_path / "all.xlsx").exists()
+    assert json.loads(exported(tmp_path, "all.xlsx", "--format", "jsonl"))["task_id"] == FULL.task_id
+
+
 def test_a_format_that_is_named_is_meant(tmp_path):
     assert json.loads(exported(tmp_path, "products.csv", "--format", "jsonl"))["task_id"] == FULL.task_id
