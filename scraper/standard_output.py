@@ -58,6 +58,17 @@ def standard_output() -> Iterator[None]:
         sys.stdout = None  # Python flushes it once more at its end, and would complain then
         if not isinstance(error, BrokenPipeError):
             raise Unavailable(f"{NAME}: cannot be written ({error.strerror})") from error
+    finally:
+        _give_up_a_stderr_that_is_gone()
+
+
+def _give_up_a_stderr_that_is_gone() -> None:
+    """With its terminal, or its disk is full: what it still holds would make Python end with a code of its own, 120."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 a stream for as long as the process lives
 
 
 class _Named(io.FileIO):

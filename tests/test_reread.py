@@ -175,25 +175,30 @@ async def test_the_throttle_names_the_supervisor_to_signal_and_a_worker_passes_a
         assert (await ended(process))[0] == 0
 
 
-async def test_a_terminal_that_goes_away_ends_the_run_as_ctrl_c_does(service):
+def on_a_terminal(service, *, stderr=None):
+    """A run on a terminal of its own, and our end of it."""
     ours, theirs = pty.openpty()
 
     def take_terminal():
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
-    process = await asyncio.to_thread(
-        subprocess.Popen,
+    process = subprocess.Popen(
         SCRAPER,
         env=service.environment,
         cwd=service.folder,
         stdin=theirs,
         stdout=theirs,
-        stderr=subprocess.PIPE,
+        stderr=theirs if stderr is None else stderr,
         text=True,
-        preexec_fn=take_terminal,
+        preexec_fn=take_terminal,  # noqa: PLW1509 no other way to a terminal of its own
     )
     os.close(theirs)
+    return process, ours
+
+
+async def test_a_terminal_that_goes_away_ends_the_run_as_ctrl_c_does(service):
+    process, ours = await asyncio.to_thread(on_a_terminal, service, stderr=subprocess.PIPE)
     with process:
         try:
             [_ async for _ in until(process, "worker_started", "worker_started")]
@@ -205,3 +210,17 @@ async def test_a_terminal_that_goes_away_ends_the_run_as_ctrl_c_does(service):
     assert code == 0, log
     assert log.count('"event": "worker_stopped"') == 2
     assert not any(alive(worker) for worker in workers)
+
+
+async def test_a_terminal_that_goes_away_with_the_log_on_it_is_no_failure(service):
+    service.environment.pop("PYTHONUNBUFFERED", None)  # with it nothing is left over that cannot be written
+    process, ours = await asyncio.to_thread(on_a_terminal, service)
+    with process:
+        try:
+            said = b""
+            while said.count(b"worker_started") < 2:
+                said += await asyncio.to_thread(os.read, ours, 65536)
+            os.close(ours)
+            assert await asyncio.to_thread(process.wait, HANGS_SECONDS) == 0
+        finally:
+            process.kill()
