@@ -10,7 +10,8 @@ default pace.
 The share of the allowed rate is taken outside of takeovers, which begin with the kill of the coordinator and end with
 the first start after another process has taken its place. Where processes are stopped or stalled no share is asked for:
 what they hold is rightly counted as in flight, and with two slots that can be everything. What is asked for then is that
-it goes on as soon as they are awake.
+it goes on as soon as they are awake. Of the whole siege, from its first moment to its last with nothing left out, nine tenths
+of the allowed rate are asked for again.
 
 Nothing depends on how fast the machine is. How late it is by itself is told beside it by a thread that only sleeps: by
 its worst, starts may come closer than they were sent; four times its mean, a wake each for client, coordinator, client
@@ -130,13 +131,18 @@ class Siege:
     def descriptors(self):
         return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.judge.processes}
 
+    def whole(self):
+        """From the first moment to the last, as if it were one attack."""
+        begin, end = self.phases[0].begin, self.phases[-1].end
+        return Phase("all of it", begin, end, wake=self.machine.mean_between(begin, end))
+
     def report(self, stats):
         print(f"\nseed {SEED}, scale {SCALE:g}: asked {LIMIT} in flight, {RPM} a minute")
         print(
             f"at the server: {len(stats['starts'])} starts, at most {stats['max_in_flight']} in flight, smallest gap "
             f"{stats['smallest_gap_seconds'] / T:.2f} T, worst group {1000 * closest(stats['starts'], T):.0f} ms too close"
         )
-        for phase in self.phases:
+        for phase in (*self.phases, self.whole()):
             longest = max((end - begin for begin, end in phase.windows), default=0.0)
             print(
                 f"{phase.name:<22} {phase.end - phase.begin:5.1f} s, {phase.lost:4.1f} s of them in {len(phase.windows)} "
@@ -173,6 +179,7 @@ def test_whatever_is_done_to_them_many_processes_keep_the_limits_use_the_rate_an
     siege.report(stats)
     print(f"the machine by itself was up to {1000 * siege.machine.latest:.0f} ms late")
     assert stats["max_in_flight"] <= LIMIT
+    assert siege.whole().fair_share(stats["starts"], T) >= LEAST_SHARE
     assert closest(stats["starts"], T) <= siege.machine.latest
     assert all(after[pid] <= before[pid] + 3 for pid in after.keys() & before.keys()), "descriptors were left open"
     assert_nothing_is_left(siege)
