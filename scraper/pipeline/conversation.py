@@ -65,6 +65,7 @@ class Conversation:
         self._deadline = deadline
         self._trace = trace
         self._generated_seconds = 0.0  # from the last answer's first token to its end
+        self._enough_tokens = bounds.max_tokens  # for an answer like those so far
 
     @property
     def calls_left(self) -> int:
@@ -141,7 +142,7 @@ class Conversation:
         }
 
     async def _answer(self, sheet: Sheet, prompt: Prompt, shape: CompiledSchema) -> Json:
-        terms = first_terms(self._bounds.max_tokens)
+        terms = replace(first_terms(self._bounds.max_tokens), max_tokens=self._enough_tokens)
         for asks in itertools.count(1):
             reply, terms = await self._whole_reply(sheet, prompt, shape, terms)
             self._trace.enter("validate")
@@ -164,6 +165,7 @@ class Conversation:
             asked = prompt.reminded(terms.reminder)
             reply = await self._ask_fitted(sheet, asked, shape, terms)
             if reply.stopped is None and reply.finish_reason != "length":
+                self._enough_tokens = max(self._enough_tokens, terms.max_tokens)
                 return reply, terms
             changed = None
             if asks <= _CHANGES and self.calls_left and (reply.stopped is not None or not sheet.can_be_split):

@@ -151,6 +151,23 @@ async def test_a_part_whose_answer_is_cut_off_again_is_split_again(trace):
     assert found.data["items"] == kettles(400)
 
 
+async def test_what_one_part_needed_is_given_to_the_next_at_once(trace):
+    class Wordy(Reader):
+        """Takes six times the tokens, and tells how many it was given."""
+
+        given = ()
+
+        async def chat(self, messages, *, max_tokens, **asked):
+            self.given += (max_tokens,)
+            answer = await super().chat(messages, max_tokens=max_tokens // 6, **asked)
+            self.given += (answer.finish_reason,)
+            return answer
+
+    model = Wordy()
+    assert (await extract(model, trace, listing(120), max_tokens=600)).data["items"] == kettles(120)
+    assert model.given == (600, "length", 600, "length", *[2400, "stop"] * 4)
+
+
 async def test_a_part_that_stays_wrong_is_missing_and_said_to_be(trace):
     model = Reader(spoils=(2, 3))  # the second part and its repair
     found = await extract(model, trace, listing(400))
