@@ -79,6 +79,13 @@ def test_every_command_has_an_example(command):
 # ---- list
 
 
+def test_a_page_that_came_as_a_file_is_listed_by_its_name():
+    put((parked("three", metadata={"file": f"saved/kettle{HOSTILE}.html"}), Remains(body("three"))))
+    listed = said("list").output
+    assert "saved/kettle" in listed
+    assert harmless(listed)
+
+
 def test_list_counts_by_reason_first_and_then_names_the_latest_first(shelf):
     lines = said("list").stdout.splitlines()
     assert sorted(line.split() for line in lines[:3]) == [

@@ -68,11 +68,11 @@ class _ShowTable:
             f"{sum(counts.values()):8}  parked" + (f"; {waiting} more wait in the queue again" if waiting else "")
         )
         if counts:
-            self._echo(f"\n{'AGE':>4}  {'REASON':<15}  {'ID':<32}  {'URL':<40}  ERROR")
+            self._echo(f"\n{'AGE':>4}  {'REASON':<15}  {'ID':<32}  {'URL OR FILE':<40}  ERROR")
 
     def task(self, result: Result) -> None:
         age = spoken(self._now - result.finished_at)
-        url = in_one_line(result.url or "", most=40 if self._width else 0)
+        url = in_one_line(result.url or _file(result), most=40 if self._width else 0)
         task_id = in_one_line(result.task_id)
         line = f"{age:>4}  {result.reason:<15}  {task_id:<32}  {url:<40}  {in_one_line(result.error or '')}"
         self._echo(line[: self._width] if self._width else line)
@@ -112,3 +112,9 @@ def _summary(result: Result) -> dict[str, Json]:
         "attempts": result.attempts,
         "finished_at": result.finished_at.isoformat(),
     }
+
+
+def _file(result: Result) -> str:
+    """The name of the page's file: `submit` leaves it in the metadata of pages from a folder."""
+    named = result.metadata.get("file") if isinstance(result.metadata, dict) else None
+    return named if isinstance(named, str) else ""
