@@ -21,6 +21,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 INTERVAL_SECONDS = 0.001
 _Stack = tuple[str, int, tuple[CodeType, ...]]  # phase, line of the innermost, innermost first
 
@@ -70,12 +71,13 @@ class Sampler:
 
 def _name(code: CodeType) -> str:
     path = Path(code.co_filename)
-    where = "/".join(path.parts[-2:]) if path.suffix == ".py" else code.co_filename
-    for root in ("site-packages", "scraper"):
-        if root in path.parts:
-            at = len(path.parts) - path.parts[::-1].index(root) - (root == "scraper")
-            where = "/".join(path.parts[at:])
-            break
+    if "site-packages" in path.parts:
+        at = len(path.parts) - path.parts[::-1].index("site-packages")
+        where = "/".join(path.parts[at:])
+    elif path.is_relative_to(ROOT):
+        where = path.relative_to(ROOT).as_posix()
+    else:
+        where = "/".join(path.parts[-2:]) if path.suffix == ".py" else code.co_filename
     return f"{where}:{code.co_qualname}"
 
 

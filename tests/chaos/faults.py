@@ -87,8 +87,9 @@ async def killed_while_writing(world: World) -> None:
     """SIGKILL of workers that hold the results database's write lock in that moment."""
     await world.until_at_work()
     while world.happened.get("killed while writing", 0) < most_kills(world) / 2 and world.unsettled:
-        await asyncio.sleep(0.01)
-        for pid in world.workers()[:1] if world.random.random() < 0.5 else world.workers()[-1:]:
+        await asyncio.sleep(0.002)  # a write takes a millisecond: few looks meet one
+        workers = world.workers()
+        for pid in world.random.sample(workers, len(workers)):
             await asyncio.to_thread(_kill_if_it_writes, world, pid)
 
 
