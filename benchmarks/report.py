@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmarks.compare import Sample
 
 Value = Callable[[Sample], float]
 
-FLOOR = "floor"
+FLOOR, BARE_FLOOR = "floor", "bare floor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,25 @@ ROWS = (
 def table(samples: Sequence[Sample]) -> Table:
     """Medians of every side, beside ours the ratio to the floor run by run, and the aims."""
     by_side = grouped(samples)
-    floor = by_side.get(FLOOR, [])
+    floor, bare = by_side.get(FLOOR, []), by_side.get(BARE_FLOOR, [])
+    ours = {name: each for name, each in by_side.items() if name not in {FLOOR, BARE_FLOOR}}
     shown = Table(title_justify="left")
     shown.add_column("median of each side", no_wrap=True)
     for name in by_side:
         shown.add_column(name, justify="right")
-        if name != FLOOR:
+        if name in ours:
             shown.add_column("÷ floor (of each run)")
     shown.add_column("aim")
     for row in ROWS:
         cells = []
         for name, each in by_side.items():
             cells.append(f"{median(map(row.value, each)):.{row.digits}f}")
-            if name != FLOOR:
+            if name in ours:
                 cells.append(_ratio(row, each, floor))
-        shown.add_row(row.label, *cells, _aim(row, [each for name, each in by_side.items() if name != FLOOR], floor))
+        shown.add_row(row.label, *cells, _aim(row, list(ours.values()), floor))
+        if row.of_floor and bare:
+            beside = [["", _ratio(row, each, bare)] if name in ours else [""] for name, each in by_side.items()]
+            shown.add_row("  ÷ bare floor", *chain.from_iterable(beside))
     return shown
 
 

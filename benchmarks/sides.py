@@ -127,11 +127,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """aio-pika, httpx and selectolax, and nothing else."""
+    """aio-pika, httpx, the parsing that the service does, and nothing else; `bare`: selectolax's parsing instead."""
 
     rabbitmq_url: str
     model_url: str
-    name: str = "floor"
+    bare: bool = False
+
+    @property
+    def name(self) -> str:
+        return "bare floor" if self.bare else "floor"
 
     def fill(self, tasks: Path, *, folder: Path) -> None:
         asyncio.run(self._publish(tasks.read_bytes().splitlines(), _namespace(folder)))
@@ -153,7 +157,7 @@ class Floor:
 
     def start(self, *, folder: Path, profile: Path | None) -> Running:
         program = [str(HERE / "floor_worker.py"), self.rabbitmq_url, _namespace(folder), self.model_url]
-        command = [sys.executable, *_under_sampler(profile), *program]
+        command = [sys.executable, *_under_sampler(profile), *program, *["--bare"] * self.bare]
         return Running(command, environment=_environment(), folder=folder, progress="dots", supervised=False)
 
     def check(self, running: Running, count: int) -> None:

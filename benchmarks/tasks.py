@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What a task costs a worker, beside the least that plain libraries can do it with.
 
-The floor is aio-pika, httpx and selectolax with nothing around them; ours is the whole service with everything on,
-over RabbitMQ and over the queue in a file. All get the same pages and the same model server, which answers at once.
+The floor is aio-pika, httpx and the same parsing of pages with nothing around them; ours is the whole service with
+everything on, over RabbitMQ and over the queue in a file. All get the same pages and the same model server, which
+answers at once. The bare floor takes a page's text as selectolax gives it.
 CPU time and ratios mean something on a busy machine; tasks per second and wall time only on an idle one.
 """
 
@@ -29,7 +30,7 @@ from benchmarks.report import profile_tables, summary, table  # noqa: E402
 from benchmarks.sides import BenchmarkFailedError, Floor, Ours, Side, Stub, stub_model  # noqa: E402
 from tests.rabbitmq import PrivateNode  # noqa: E402
 
-SIDES = ("floor", "rabbitmq", "sqlite")
+SIDES = ("bare", "floor", "rabbitmq", "sqlite")
 LIBRARIES = ("aio-pika", "httpx", "selectolax", "pydantic", "jsonschema-rs", "structlog")
 
 
@@ -91,8 +92,9 @@ def opened(names: Sequence[str], stub: Stub) -> Iterator[list[Side]]:
     """The sides by name; a RabbitMQ of its own is started where one needs it."""
     model_url = f"{stub.url}/v1"
     with ExitStack() as stack:
-        node_url = stack.enter_context(PrivateNode()).url if {"floor", "rabbitmq"} & set(names) else ""
+        node_url = stack.enter_context(PrivateNode()).url if set(names) != {"sqlite"} else ""
         made: dict[str, Side] = {
+            "bare": Floor(node_url, model_url, bare=True),
             "floor": Floor(node_url, model_url),
             "rabbitmq": Ours(model_url, rabbitmq_url=node_url),
             "sqlite": Ours(model_url),

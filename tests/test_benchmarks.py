@@ -34,7 +34,8 @@ def stub():
 
 
 def sides(model_url, rabbitmq_url):
-    return [Floor(rabbitmq_url, model_url), Ours(model_url, rabbitmq_url=rabbitmq_url), Ours(model_url)]
+    floors = [Floor(rabbitmq_url, model_url, bare=True), Floor(rabbitmq_url, model_url)]
+    return [*floors, Ours(model_url, rabbitmq_url=rabbitmq_url), Ours(model_url)]
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def short_path():
 def test_every_side_does_every_task_with_a_model_call_each(stub, rabbitmq_url, short_path):
     plan = Plan(sides(f"{stub.url}/v1", rabbitmq_url), stub, short_path, tasks=6, repeat=1, warm_up=False)
     samples = list(compare(plan, tell=lambda _: None))
-    assert [sample.side for sample in samples] == ["floor", "ours, RabbitMQ", "ours, embedded queue"]
-    assert [sample.chats_per_task for sample in samples] == [1, 1, 1]
+    assert [sample.side for sample in samples] == ["bare floor", "floor", "ours, RabbitMQ", "ours, embedded queue"]
+    assert [sample.chats_per_task for sample in samples] == [1, 1, 1, 1]
     assert all(sample.cpu_ms_per_task > 0 and sample.peak_mb > 10 for sample in samples)
 
 
@@ -57,7 +58,7 @@ def test_a_profile_of_a_side_shows_its_functions(stub, rabbitmq_url, tmp_path):
     tasks = 400  # a sample every few milliseconds of CPU: of 60 tasks there may be none in the right place
     profile_once(Floor(rabbitmq_url, f"{stub.url}/v1"), tasks, folder=tmp_path, out=out)
     functions = {function for each in json.loads(out.read_text()) for function in each["stack"]}
-    assert "benchmarks/floor_worker.py:_handle" in functions
+    assert "benchmarks/floor_worker.py:Asking.handle" in functions
 
 
 def test_the_sampler_tells_starting_from_working_and_threads_from_each_other(tmp_path):
@@ -181,6 +182,12 @@ def test_the_table_puts_ours_beside_its_floor_and_the_aims():
     aims = list(shown.columns[-1].cells)
     assert aims[0] == "≤ 0.8 × floor: missed"
     assert "≤ 75: met" in aims
+
+
+def test_a_bare_floor_beside_it_has_a_line_of_its_own():
+    samples = [sample("bare floor", 1.0), sample("floor", 2.0), sample("ours, RabbitMQ", 1.5)]
+    shown = table(samples)
+    assert list(shown.columns[-2].cells)[:2] == ["0.75", "1.50"]
 
 
 def test_help_shows_examples():
