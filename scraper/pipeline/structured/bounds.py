@@ -8,6 +8,7 @@ from typing import Final
 
 from scraper.models import Json
 from scraper.pipeline.one_line import one_line
+from scraper.pipeline.visibility import without_invisible
 
 MAX_VALUES: Final = 20_000  # of one page; a product with 100 variants has about 2,000
 MAX_CHARS: Final = 512 * 1024  # of all strings and keys of one page
@@ -24,14 +25,18 @@ class Room:
         self.chars = chars
 
     def text(self, text: str) -> str:
-        """`text`, unescaped where a page escaped it twice, in one line of words, cut where it is too long."""
+        """`text`, unescaped where a page escaped it twice, in one line of words, cut where it is too long.
+
+        Characters that show nothing go, as from the page's text: no reader sees them, and machines obey them.
+        """
         if len(text) > MAX_STRING_CHARS:
             text = text[:MAX_STRING_CHARS]
         if "&" in text:
             text = html.unescape(text)
         if not text.isascii():  # an escape in JSON may be half a character
             text = text.encode("utf-8", "replace").decode()
-        kept = one_line(text)[: max(0, self.chars)]
+        shown, hidden = without_invisible(one_line(text))
+        kept = (one_line(shown) if hidden else shown)[: max(0, self.chars)]
         self.values -= 1
         self.chars -= len(kept)
         return kept
