@@ -75,11 +75,13 @@ class Coordinator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._standing_by is not None:
-            self._standing_by.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._standing_by
-        await self.close()
+        try:
+            if self._standing_by is not None:
+                self._standing_by.cancel()
+                await asyncio.wait([self._standing_by])
+            await self.close()
+        finally:
+            self.drop()  # where leaving itself is cancelled
 
     @property
     def is_hosting(self) -> bool:

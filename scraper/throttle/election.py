@@ -55,7 +55,9 @@ class Seat:
         return self._number
 
     def is_valid(self) -> bool:
-        """Whether others who look for the lock find this one."""
+        """Whether others who look for the lock find this one; no more once it was left."""
+        if self._number < 0:
+            return False
         try:
             found = os.stat(self._path)  # noqa: PTH116 - before every grant: a path object would double its cost
         except OSError:

@@ -76,17 +76,21 @@ class Link:
     async def close(self) -> None:
         """Say goodbye, and leave the seat if it was ours."""
         self._closing = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
         wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.send(Bye())
-            await asyncio.wait([wire.lost], timeout=CLOSING_SECONDS)
-            wire.abort()
-            await wire.lost
-        await self._coordinator.close()
+        try:
+            if self._keeper is not None:
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper])
+            if wire is not None:
+                wire.send(Bye())
+                await asyncio.wait([wire.lost], timeout=CLOSING_SECONDS)
+                wire.abort()
+                await wire.lost
+            await self._coordinator.close()
+        finally:  # where closing itself is cancelled
+            if wire is not None:
+                wire.abort()
+            self._coordinator.drop()
 
     def send(self, message: Message) -> None:
         """Only while joined: what was said to nobody is said again on joining."""
@@ -131,11 +135,11 @@ class Link:
         """Host if nobody does, connect, and stay until the connection is lost. How long it was, in seconds."""
         try:
             await self._coordinator.try_to_host()
+            wire = await self._connect()
         except Misconfigured as error:
             self.trouble = str(error)
             await asyncio.sleep(REFUSED_DELAY_SECONDS)
             return 0.0
-        wire = await self._connect()
         if wire is None:
             return 0.0
         self._wire = wire

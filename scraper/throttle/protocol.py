@@ -26,7 +26,7 @@ from scraper.throttle.turn import OutOf
 VERSION = 3
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
-_LARGEST = 1 << 63
+LARGEST = 1 << 63
 
 
 class BadLine(ValueError):
@@ -235,7 +235,7 @@ def _message(found: Any) -> Message:
         raise BadLine("not a message")
     types = tuple(map(type, found))
     kind, numbers = _SEEN.get((found[0], types)) or _look_up(found[0], types)
-    if numbers is not None and not (min(each := numbers(found)) > -_LARGEST and max(each) < _LARGEST):
+    if numbers is not None and not (min(each := numbers(found)) > -LARGEST and max(each) < LARGEST):
         raise BadLine("a number out of bounds")
     message: Message = kind(*found[1:])
     return message

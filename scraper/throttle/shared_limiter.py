@@ -39,6 +39,7 @@ from scraper.throttle.host_silence import HostSilence
 from scraper.throttle.link import Link
 from scraper.throttle.nanoseconds import bounded_ns, ns
 from scraper.throttle.protocol import (
+    LARGEST,
     BadLine,
     Brings,
     Cancel,
@@ -433,3 +434,5 @@ def _check(brings: Brings) -> None:
         raise ValueError(f"max_concurrent must be >= 1 and requests_per_minute > 0, not {brings}")
     if brings.threshold < 1 or not brings.timeout_seconds > 0:
         raise ValueError(f"threshold must be >= 1 and timeout_seconds > 0, not {brings}")
+    if max(brings) >= LARGEST:  # no coordinator would take it, and nobody would ever be granted anything
+        raise ValueError(f"limits must be numbers below {LARGEST:g}, not {brings}")

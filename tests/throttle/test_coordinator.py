@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import socket
 
@@ -20,11 +21,11 @@ from scraper.events import (
     ThrottleHosted,
     ThrottleLimitsDiffer,
 )
-from scraper.host import pid_namespace
+from scraper.host import boot_id, pid_namespace
 from scraper.throttle import operations
 from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.circuit_breaker import CircuitBreaker
-from scraper.throttle.coordinator import Coordinator
+from scraper.throttle.coordinator import GUARD_SECONDS, Coordinator
 from scraper.throttle.election import Seat
 from scraper.throttle.nanoseconds import SECOND, ns
 from scraper.throttle.protocol import (
@@ -42,6 +43,7 @@ from scraper.throttle.protocol import (
 from scraper.throttle.run_dir import MeetingPlace
 from scraper.throttle.seam import LeaseLost, NotAdmitted
 from scraper.throttle.shared_limiter import SharedRateLimiter
+from scraper.throttle.snapshot_file import SnapshotFile
 from scraper.throttle.verdict import UNSENT, Ending, Verdict
 
 pytestmark = pytest.mark.virtual_time
@@ -285,7 +287,13 @@ async def test_limits_change_at_run_time_at_once(share):
 
 
 async def test_limits_that_make_no_sense_are_refused(share):
-    for options in ({"max_concurrent": 0}, {"requests_per_minute": 0}):
+    for options in (
+        {"max_concurrent": 0},
+        {"max_concurrent": 1 << 63},
+        {"requests_per_minute": 0},
+        {"requests_per_minute": math.inf},
+        {"requests_per_minute": math.nan},
+    ):
         with pytest.raises(ValueError, match="must be"):
             share(**options)
 
@@ -371,6 +379,32 @@ async def test_one_who_stands_by_hosts_when_the_seat_is_free(tmp_path):
         assert next_in_line.is_hosting
 
 
+async def test_who_had_to_give_up_hosting_leaves_a_successors_socket_alone(share, tmp_path):
+    first, second = (Coordinator(URL, run_dir=tmp_path) for _ in range(2))
+    assert await first.try_to_host()
+    for state in tmp_path.glob("*.state"):
+        state.unlink()
+    await asyncio.sleep(GUARD_SECONDS + 1)
+    assert not first.is_hosting
+    assert await second.try_to_host()
+    await first.close()
+    assert (await operations.show(URL, tmp_path))["in_flight"] == 0
+    await second.close()
+
+
+async def test_who_is_cancelled_while_leaving_stays_cancelled_and_leaves_the_seat_all_the_same(share, tmp_path):
+    for host in (Coordinator(URL, run_dir=tmp_path), share()):
+        await host.__aenter__()
+        leaving = asyncio.create_task(host.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        await settle()
+        async with Coordinator(URL, run_dir=tmp_path) as other:
+            assert other.is_hosting
+
+
 async def test_when_the_host_leaves_another_goes_on_at_the_pace_and_place_where_it_was(share, events):
     b = share(observe=lambda _: None)
     async with share() as a, b:
@@ -445,6 +479,23 @@ async def test_a_run_dir_that_cannot_be_used_stops_the_start(share, tmp_path):
         await attempt(share())
     with pytest.raises(Misconfigured, match="RUN_DIR"):
         await Coordinator(URL, run_dir=tmp_path).__aenter__()
+
+
+async def test_a_run_dir_that_cannot_be_used_for_a_while_is_waited_for(share, events, tmp_path):
+    async with share() as a:
+        await attempt(a)
+        (state,) = tmp_path.glob("*.state")
+        (name,) = SnapshotFile(state, boot=boot_id()).read()["members"]
+        _, writer = await connect(tmp_path)
+        tmp_path.chmod(0o777)
+        writer.write(encode([Hello(VERSION, name, 0)]))  # in its name, so that its own connection is hung up on
+        waiting = asyncio.create_task(attempt(a))
+        await asyncio.sleep(20)
+        assert not waiting.done()
+        assert "everybody may write there" in of(ThrottleDegraded, events)[-1].error
+        tmp_path.chmod(0o700)
+        assert await waiting >= 20
+        writer.close()
 
 
 async def test_a_file_system_without_sockets_is_named_and_the_seat_left(share, tmp_path, monkeypatch):
