@@ -1,13 +1,12 @@
 """`scraper throttle …` as its owner uses it: real processes share an endpoint, and the command changes what they may."""
 
-import asyncio
 import json
 import signal
+import time
 from contextlib import contextmanager
 
 import pytest
 
-from scraper.throttle import operations
 from tests.service import Service
 from tests.throttle.referee import SOON_SECONDS, referee
 from tests.throttle.sharer import ENDPOINT
@@ -42,8 +41,13 @@ def busy(judge):
     """Two processes that call as fast as they may."""
     for _ in range(2):
         judge.start(limit=3, rpm=FAST, callers=CALLERS // 2, work=0.2)
-    judge.wait_for(lambda account: account.starts > 10)
+    judge.wait_for(lambda account: account.starts > 10 and started(account) == set(map(str, judge.processes)))
     return judge
+
+
+def started(account):
+    """Which processes have had a turn so far."""
+    return {line[1] for line in account.lines if line[0] == "start"}
 
 
 def state(throttle):
@@ -60,8 +64,8 @@ def standing_still(judge):
     """From when all wait for something that lasts, until the block ends, nothing starts."""
 
     def all_wait(_):
-        status = asyncio.run(operations.show(ENDPOINT, judge.run_dir))
-        lasts = status["paused_for_s"] > 1 or (status["next_start_in_s"] or 0) > 1
+        status = judge.status()
+        lasts = max(status["paused_for_s"], status["next_start_in_s"] or 0) > 30
         return status["in_flight"] == 0 and status["waiting"] == CALLERS and lasts
 
     judge.wait_for(all_wait)
@@ -77,19 +81,17 @@ def starts_between(account, begin, end):
     return words[words.index(begin) : words.index(end)].count("start")
 
 
-def in_flight_after(account, word):
-    """How many ran when `word` was noted, and the most that ran once so many as are allowed now were left."""
-    running, at_the_word, most = set(), None, 0
+def company_of_those_granted_after(account, moment):
+    """For each start that was granted after `moment`, how many others ran when it began."""
+    running, company = set(), []
     for what, _, *fields in account.lines:
-        if what == word:
-            at_the_word = len(running)
-        elif what == "start":
+        if what == "start":
+            if int(fields[1]) > moment:
+                company.append(len(running))
             running.add(fields[0])
         elif what == "end":
             running.discard(fields[0])
-        if at_the_word is not None:
-            most = max(most, len(running))
-    return at_the_word, most
+    return company
 
 
 def test_lowering_the_pace_holds_the_head_back_at_once_and_raising_it_wakes_it(busy, throttle):
@@ -105,10 +107,12 @@ def test_lowering_the_pace_holds_the_head_back_at_once_and_raising_it_wakes_it(b
 
 def test_lowering_the_slots_revokes_nothing_and_lets_nobody_in_until_it_fits(busy, throttle):
     throttle("set", "--max-concurrent", 1)
-    busy.log.note("lowered")
+    lowered = time.monotonic_ns()
     goes_on(busy)
-    at_the_word, most = in_flight_after(busy.account(), "lowered")
-    assert most <= max(at_the_word, 1)
+    busy.wait_for(lambda account: len(company_of_those_granted_after(account, lowered)) > 3)
+    account = busy.account()
+    assert set(company_of_those_granted_after(account, lowered)) == {0}
+    assert account.count("lost") == 0
     assert state(throttle)["in_flight"] <= 1
     throttle("reset")
     busy.wait_for(lambda account: account.in_flight > 1)

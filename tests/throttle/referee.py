@@ -1,5 +1,6 @@
 """What several processes did to one endpoint, judged by the one file that all of them wrote into, in order."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scraper.errors import Unavailable
+from scraper.throttle import operations
 from scraper.throttle.election import holder_of
 from scraper.throttle.run_dir import MeetingPlace
 from tests.throttle.sharer import ENDPOINT, Log
 
-SOON_SECONDS = 60.0
+SOON_SECONDS = 180.0
 """How long something that must happen may take on a machine that is busy with other things."""
 
 
@@ -90,7 +93,17 @@ class Referee:
         pid = holder_of(MeetingPlace.of(self.endpoint, self.run_dir).lock)
         return pid if pid in self.processes else 0
 
-    def wait_for(self, what, *, since=0):
+    def status(self):
+        """What the coordinator says of itself, as soon as it does: a command gives a busy machine less time than this."""
+        until = time.monotonic() + SOON_SECONDS
+        while True:
+            try:
+                return asyncio.run(operations.show(self.endpoint, self.run_dir))
+            except Unavailable:
+                assert time.monotonic() < until, f"no word of the coordinator in {SOON_SECONDS} s"
+                time.sleep(0.02)
+
+    def wait_for(self, what):
         """Until the account makes `what` true; returns it."""
         until = time.monotonic() + SOON_SECONDS
         while time.monotonic() < until:

@@ -47,6 +47,8 @@ async def call(throttle, log, draw, options):
                         continue
                     number = f"{os.getpid()}-{draw.getrandbits(48)}"
                     log.note("start", number, int(permit.granted_at * 1e9 + 0.5), permit.place)
+                    if options.stops_itself:
+                        os.kill(os.getpid(), signal.SIGSTOP)
                     try:
                         await asyncio.sleep(draw.uniform(0.5, 1.5) * options.work)
                         permit.report(Verdict(Ending(options.ending)))
@@ -107,6 +109,7 @@ def parse():
     parser.add_argument("--patience", type=float, default=0.0)
     parser.add_argument("--stall", type=float, default=0.0)
     parser.add_argument("--stall-every", type=float, default=1.0)
+    parser.add_argument("--stops-itself", type=int, default=0)  # as soon as it holds a slot, until somebody wakes it
     parser.add_argument("--silent", type=float, default=2.0)
     parser.add_argument("--reap-after", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -318,7 +318,7 @@ def test_it_listens_on_this_machine_alone_unless_told_otherwise():
 
 
 async def test_whoever_connects_and_asks_for_nothing_is_hung_up_on_and_whoever_asked_is_not(source, monkeypatch):
-    monkeypatch.setattr(web_serving, "FIRST_REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(web_serving, "FIRST_REQUEST_SECONDS", 0.5)
     async with served(source) as client:
         assert (await client.get("/live")).status_code == 200
         for beginning in (b"", b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
