@@ -220,6 +220,7 @@ async def _open_worker(
         limits=_limits(settings),
         publish_result=_to_results_queue(broker) if settings.results_queue else None,
         record=_records(settings, stack, observe=observe),
+        model_away=lambda: throttle.blocked_by in {"circuit", "server_pause"},
         observe=observe,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from scraper.deadline import Deadline
 from scraper.errors import Held
@@ -51,18 +52,15 @@ class ServedModelMemory:
 
     async def wait_for(self, deadline: Deadline | None, trace: Trace | None) -> ServedModel:
         """What it serves; held while it cannot say. Raises Held past the deadline, without one at once."""
-        waited = 0.0
         while (served := await self._known_or_asked()) is None:
             trouble = self._trouble[1] if self._trouble else Away("no answer")
             pause = AWAY_SECONDS if isinstance(trouble, Away) else CHECK_SECONDS
             if deadline is None or deadline.hold_left < pause:
                 raise Held(_why(trouble), after_seconds=HELD_AFTER_SECONDS)
-            await asyncio.sleep(pause)
-            waited += pause
+            phase: Phase = "wait_circuit" if isinstance(trouble, Away) else "server_pause"
+            with nullcontext() if trace is None else trace.within(phase):
+                await asyncio.sleep(pause)
             deadline.waited(pause, held_seconds=pause)
-            if trace is not None:
-                phase: Phase = "wait_circuit" if isinstance(trouble, Away) else "server_pause"
-                trace.shift(pause, to=phase)
         return served
 
     async def _known_or_asked(self) -> ServedModel | None:

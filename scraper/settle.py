@@ -19,6 +19,7 @@ from typing import Literal
 
 from scraper.errors import Held, ModelFailed, Permanent, Transient
 from scraper.models import Hold, Outcome, Park, ParkReason, Retry, Standing
+from scraper.trace import Phase
 
 ATTEMPT_WAITS_SECONDS = (5.0, 15.0, 60.0, 300.0)
 OUTAGE_WAIT_SECONDS = 60.0
@@ -68,3 +69,16 @@ def seen_before(
     if submission == standing.submission and content_sha256 != standing.content_sha256:
         return "duplicate"
     return "stored"
+
+
+_AT_WORK: frozenset[Phase] = frozenset({"first_token", "generate", "validate", "store"})
+"""Where the GPU works for a task, or what came of it is looked at and kept."""
+
+
+def worth_finishing(phase: Phase, *, answered: bool, model_away: bool) -> bool:
+    """Whether a worker that was told to stop goes on with a task; else it is handed back, its attempts unchanged.
+
+    What the GPU has worked for is not thrown away: a task that is `answered`, in part, may wait for another turn (a
+    repair, the next part, a retry) unless nobody gets one. Whatever has cost a page at most is handed back.
+    """
+    return phase in _AT_WORK or (phase in {"wait_slot", "backoff"} and answered and not model_away)

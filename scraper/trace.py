@@ -58,6 +58,11 @@ class Trace:
         self.hidden: Mapping[str, int] = {}  # what the page hides from its readers, by kind
         self.unsupported = 0  # values that do not stand on the page
 
+    @property
+    def phase(self) -> Phase:
+        """What is going on now; a wait in the throttle's line is `wait_slot` until its reason is known."""
+        return self._phase
+
     def enter(self, phase: Phase) -> None:
         """From now on time belongs to `phase`."""
         now = self._clock()

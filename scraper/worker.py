@@ -23,7 +23,7 @@ from scraper.models import Done, Extraction, Failure, Hold, Outcome, Page, Park,
 from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
 from scraper.rows import done_row
-from scraper.settle import settle
+from scraper.settle import settle, worth_finishing
 from scraper.shelf import Shelf
 from scraper.trace import Record, Trace
 from scraper.trail import extended
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 HAND_BACK_SECONDS = 3.0
 """How long a stopping worker tries to hand back what it could not finish; the broker redelivers the rest."""
+LOOK_SECONDS = 0.25
+"""How often a stopping worker looks which of its jobs only wait."""
 
 
 class Pipeline(Protocol):
@@ -84,11 +86,13 @@ class Worker:
         limits: Limits = Limits(),
         publish_result: Callable[[Result], Awaitable[None]] | None = None,
         record: Sequence[Callable[[Message], Record]] = (),
+        model_away: Callable[[], bool] = lambda: False,
         observe: Observe,
     ) -> None:
         """`publish_result`: where else each done result goes, once it is stored; may raise Unavailable.
 
-        Each of `record` makes the record of a delivery, which is told its steps as they end.
+        Each of `record` makes the record of a delivery, which is told its steps as they end. `model_away`: whether
+        nobody gets a turn at the model server now, however long they wait.
         """
         self._pipeline = pipeline
         self._broker = broker
@@ -97,6 +101,7 @@ class Worker:
         self._limits = limits
         self._publish_elsewhere = publish_result
         self._record = record
+        self._model_away = model_away
         self._observe = observe
         self._shelf = Shelf(store, decode=pipeline.decode, observe=observe)
         self._jobs: dict[str, _Job] = {}
@@ -105,7 +110,7 @@ class Worker:
         self.in_hand = 0  # deliveries received and not yet settled
 
     async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
-        """Work until `stop`, then drain; on `stop_now` hand everything back at once.
+        """Work until `stop`, then finish what is worth it; on `stop_now` hand everything back at once.
 
         The order keeps the broker's connection alive: consumers are cancelled, jobs finish, their deliveries are
         settled, and only then channels close.
@@ -134,7 +139,16 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_seconds):
                 while not stop_now.is_set() and (busy := {loop for loop in loops if not loop.done()}):
-                    await _first(busy, stop_now)
+                    self._let_go_of_the_waiting()
+                    await _first(busy, stop_now, seconds=LOOK_SECONDS)
+
+    def _let_go_of_the_waiting(self) -> None:
+        """Their consumers hand them back. Once each: whatever a job does at its end must not be disturbed."""
+        away = self._model_away()
+        for job in self._jobs.values():
+            finish = worth_finishing(job.trace.phase, answered=job.trace.answer is not None, model_away=away)
+            if not finish and not job.task.cancelling():
+                job.task.cancel()
 
     async def _consume(
         self,
@@ -157,7 +171,7 @@ class Worker:
                 await handle(delivery)
             except asyncio.CancelledError:
                 if hand_back is not None:
-                    await hand_back(delivery)
+                    await _to_its_end(hand_back(delivery))
                 raise
             finally:
                 self.in_hand -= 1
@@ -337,13 +351,22 @@ def _where(error: Exception) -> str:
     return f"{Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
 
 
-async def _first(tasks: Iterable[asyncio.Task[None]], *events: asyncio.Event) -> None:
-    """Until one of `tasks` has ended or one of `events` is set."""
+async def _first(tasks: Iterable[asyncio.Task[None]], *events: asyncio.Event, seconds: float | None = None) -> None:
+    """Until one of `tasks` has ended or one of `events` is set; not for longer than `seconds`."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:
-        await asyncio.wait([*tasks, *waits], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*tasks, *waits], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await _cancelled(waits)
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """Also where the caller, who is cancelled already, is cancelled once more."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[T]]) -> None:

@@ -73,6 +73,10 @@ class Log:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, HANGS_SECONDS)
+        await self.read()
+
+    async def read(self):
+        """To its end."""
         await self._reading
 
 
@@ -154,3 +158,74 @@ async def test_a_start_with_more_consumers_than_can_get_their_turn_warns(tmp_pat
     [warning] = log.of("setting_warning")
     assert warning["setting"] == "HOLD_LIMIT"
     assert "20 consumers at 1 requests a minute wait up to 1200 s" in warning["message"]
+
+
+async def left_whole(service, *, done):
+    """Nothing is lost, doubled or in anybody's hands, and nobody's attempt was spent."""
+    left = await asyncio.to_thread(service.status)
+    assert (left["tasks"], left["waiting"], left["done"], left["parked"]) == (TASKS - done, 0, done, 0)
+
+
+async def finished_by_the_next(service):
+    """Another life ends them all, each in its first attempt."""
+    ended = await asyncio.to_thread(service, "run", "--until-empty", seconds=HANGS_SECONDS)
+    assert ended.returncode == 0, ended.stderr
+    rows = await asyncio.to_thread(service.results)
+    assert sorted((row["task_id"], row["status"], row["attempts"]) for row in rows) == sorted(
+        (str(number), "done", 1) for number in range(TASKS)
+    )
+
+
+async def asked_to_stop(process, log):
+    process.send_signal(signal.SIGTERM)
+    await log.until("run_interrupted")
+
+
+async def stopped(process, log):
+    """By itself: nothing in these tests can end because DRAIN_SECONDS are over."""
+    assert await asyncio.to_thread(process.wait, HANGS_SECONDS) == 0
+    await log.read()
+    assert [event["reason"] for event in log.of("worker_stopped")] == ["drained"]
+
+
+@pytest.mark.parametrize(
+    ("why", "trouble"),
+    [("waiting_for", "away"), ("circuit_breaker_opened", "500=5x"), ("endpoint_paused", "429=1x:300")],
+)
+async def test_one_signal_ends_a_run_of_which_all_tasks_only_wait(service, model, why, trouble):
+    await tasks(service)
+    service.environment |= {"DRAIN_SECONDS": "3600", "VLLM_CIRCUIT_BREAKER_TIMEOUT": "3600"}
+    if trouble == "away":
+        service.environment["VLLM_BASE_URL"] = "http://127.0.0.1:9/v1"
+    else:
+        model.faults.add(parse_faults(trouble)[0])
+    with service.running() as process:
+        log = Log(process)
+        await log.until(why)
+        await log.until("task_received", CONSUMERS)
+        await asked_to_stop(process, log)
+        await stopped(process, log)
+    assert log.of("task_settled") == []
+    await left_whole(service, done=0)
+
+
+async def test_one_signal_finishes_what_the_gpu_works_on_and_hands_back_who_waits_for_a_turn(service, model):
+    await tasks(service)
+    well = dict(service.environment)
+    service.environment |= {"DRAIN_SECONDS": "3600", "VLLM_REQUESTS_PER_MINUTE": "1"}
+    model.freeze()
+    with service.running() as process:
+        log = Log(process)
+        await log.until("rate_limit_waiting")
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not model.stats.in_flight:  # noqa: ASYNC110 the referee has no event for it
+                await asyncio.sleep(0.01)
+            await asked_to_stop(process, log)
+            while (await asyncio.to_thread(service.status))["tasks"] < TASKS - 1:  # noqa: ASYNC110 the same
+                await asyncio.sleep(0.01)
+        model.thaw()
+        await stopped(process, log)
+    assert [event["outcome"] for event in log.of("task_settled")] == ["done"]
+    await left_whole(service, done=1)
+    service.environment = well
+    await finished_by_the_next(service)

@@ -1,8 +1,11 @@
+from typing import get_args
+
 import pytest
 
 from scraper.errors import Held, ModelFailed, Permanent, Transient, Unavailable
 from scraper.models import Hold, Park, ParkReason, Retry, Standing
-from scraper.settle import seen_before, settle
+from scraper.settle import seen_before, settle, worth_finishing
+from scraper.trace import Phase
 
 ROWS = [
     (Held("host's turn", after_seconds=7), 0, Hold(7, "host's turn")),
@@ -76,3 +79,13 @@ def test_the_newest_submission_wins_and_a_repetition_costs_nothing(standing, con
 )
 def test_a_strangers_message_of_a_parked_task_is_a_new_wish_and_of_a_done_one_a_repetition(standing, seen):
     assert seen_before(standing, content_sha256="a", submission=0, unnumbered=True) == seen
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("model_away", [False, True])
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_a_stopping_worker_finishes_what_the_gpu_works_or_has_worked_for(phase, answered, model_away):
+    at_work = {"first_token", "generate", "validate", "store"}
+    one_turn_more = {"wait_slot", "backoff"} if answered and not model_away else set()
+    finishes = worth_finishing(phase, answered=answered, model_away=model_away)
+    assert finishes == (phase in at_work | one_turn_more)

@@ -317,12 +317,17 @@ async def test_a_killed_worker_loses_nothing(service, site, model):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-async def test_the_first_signal_finishes_what_is_in_hand(service, site, how):
+async def test_the_first_signal_finishes_what_the_model_works_on(service, site, model, how):
+    model.freeze()
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
     with service.running() as process:
-        async for _ in until(process, "llm_request"):
-            pass
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not model.stats.in_flight:  # noqa: ASYNC110 the referee has no event for it
+                await asyncio.sleep(0.01)
         process.send_signal(how)
+        async for _ in until(process, "run_interrupted"):
+            pass
+        model.thaw()
         code, log = await ended(process)
     assert code == 0, log
     done = await asyncio.to_thread(service.results)

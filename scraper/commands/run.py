@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def command(*, until_empty: bool) -> None:
     """Run the workers (what happens without a command).
 
-    The first ctrl-c or SIGTERM lets them finish what they have in hand (DRAIN_SECONDS), the second stops at once.
+    The first ctrl-c or SIGTERM lets them finish what the model works on (DRAIN_SECONDS), the second stops at once.
     With --until-empty the exit code is then 130, and the last words say how many tasks are left; without, it is 0.
     SIGHUP reads .env again: the throttle's limits change at once, the rest is named and waits for a restart.
 

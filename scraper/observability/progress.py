@@ -35,7 +35,8 @@ class UntilEmpty:
 def finishing(*, in_hand: int, drain_seconds: float) -> str:
     """What a first ctrl-c is answered with."""
     what = (
-        f"finishing {number_of('task', in_hand)} in hand, {drain_seconds:g} s at most (DRAIN_SECONDS)"
+        f"{number_of('task', in_hand)} in hand: those at the model finish ({drain_seconds:g} s at most, "
+        "DRAIN_SECONDS), the others go back"
         if in_hand
         else "stopping"
     )

@@ -43,7 +43,8 @@ def test_the_last_words_name_what_became_of_the_tasks():
 
 def test_a_first_ctrl_c_is_answered_with_what_is_in_hand_and_how_to_stop_at_once():
     assert finishing(in_hand=6, drain_seconds=30.0) == (
-        "finishing 6 tasks in hand, 30 s at most (DRAIN_SECONDS); ctrl-c again stops at once"
+        "6 tasks in hand: those at the model finish (30 s at most, DRAIN_SECONDS), the others go back; "
+        "ctrl-c again stops at once"
     )
     assert "1 task in hand" in finishing(in_hand=1, drain_seconds=30.0)
     assert finishing(in_hand=0, drain_seconds=30.0) == "stopping; ctrl-c again stops at once"
