@@ -18,6 +18,11 @@ from scraper.throttle.verdict import Ending
 LONGEST_BODY_BYTES = 64 * 1024 * 1024
 """Far above any answer (an event per token of 300 bytes and a context of 128,000): beyond it, it is no answer."""
 
+MOST_TOKENS = 1 << 31
+"""Of one answer, prompt included: a larger count is a mistake, and neither the throttle nor a database could take it."""
+LONGEST_WORD = 40
+LONGEST_NAME = 500
+
 _DONE = b"[DONE]"
 
 
@@ -127,16 +132,17 @@ def _joined(events: list[Json], *, stopped: Runaway | None = None) -> Reply:
 
 
 def _reply(text: Json, finish_reason: Json, model: Json, usage: Json) -> Reply:
-    if finish_reason in {"error", "abort"}:
-        raise BrokenReply(Ending.SERVER_ERROR, f"the server gave up on the answer (finish_reason={finish_reason})")
     if not isinstance(text, str):
         raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion")
-    return Reply(
-        text,
-        finish_reason if isinstance(finish_reason, str) else None,
-        model if isinstance(model, str) else None,
-        _usage(usage),
-    )
+    finish_reason = _short(finish_reason, LONGEST_WORD)
+    if finish_reason in {"error", "abort"}:
+        raise BrokenReply(Ending.SERVER_ERROR, f"the server gave up on the answer (finish_reason={finish_reason})")
+    return Reply(text, finish_reason, _short(model, LONGEST_NAME), _usage(usage))
+
+
+def _short(text: Json, longest: int) -> str | None:
+    """`text` if it is a name such as servers give, which may be logged and stored."""
+    return text if isinstance(text, str) and len(text) <= longest and text.isprintable() else None
 
 
 def _usage(usage: Json) -> Usage:
@@ -148,7 +154,7 @@ def _usage(usage: Json) -> Usage:
 
 
 def _count(number: Json) -> int:
-    return number if isinstance(number, int) and number > 0 else 0
+    return number if type(number) is int and 0 < number <= MOST_TOKENS else 0
 
 
 def _refuse_errors(events: list[Json]) -> None:

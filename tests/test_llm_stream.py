@@ -103,3 +103,25 @@ def test_the_end_of_a_stream_is_a_line_of_its_own(piece, begins_line, ends):
 def test_comments_that_keep_a_stream_alive_are_no_tokens():
     assert not begins_tokens(b": ping\n\n")
     assert begins_tokens(b": ping\n\ndata: {}\n\n")
+
+
+def whole_reply(*, text="fine", finish_reason="stop", model="m", usage=None):
+    choice = {"message": {"content": text}, "finish_reason": finish_reason}
+    return parse_reply(json.dumps({"choices": [choice], "model": model, "usage": usage}).encode())
+
+
+@pytest.mark.parametrize("count", [2**31 + 1, 2**63, 2**70, True, -1, "7", 1.5, 1e300, None, [7]])
+def test_a_count_of_tokens_that_no_answer_can_have_is_none(count):
+    """Neither the throttle, which is told it, nor the results database takes a number of any size."""
+    usage = {"prompt_tokens": count, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": count}}
+    assert whole_reply(usage=usage).usage == Usage(0, 7, 0)
+
+
+@pytest.mark.parametrize("reason", [["stop"], {"stop": 1}, 7, True, "s" * 1000, "st\nop", "st\x1b[31mop", "\ud800"])
+def test_a_finish_reason_that_is_no_word_is_none(reason):
+    assert whole_reply(finish_reason=reason).finish_reason is None
+
+
+@pytest.mark.parametrize("model", [["m"], 7, "m" * 1000, "m\n", "m\x00", "\ud800"])
+def test_a_name_of_a_model_that_nobody_could_print_is_none(model):
+    assert whole_reply(model=model).model is None

@@ -33,6 +33,12 @@ def test_another_model_begins_anew():
     assert ratio.at_most(PromptSize(32_000, 0)) == learned(4.0).at_most(PromptSize(32_000, 0))
 
 
+def test_a_count_of_more_tokens_than_bytes_teaches_nothing():
+    ratio = learned(4.0)
+    ratio.learn("m", PromptSize(1000, 0), prompt_tokens=1 << 30)
+    assert ratio.likely(PromptSize(32_000, 0)) == learned(4.0).likely(PromptSize(32_000, 0))
+
+
 def test_a_reply_without_a_count_teaches_nothing():
     ratio = TokenRatio()
     ratio.learn("m", PromptSize(10_000, 0), prompt_tokens=0)

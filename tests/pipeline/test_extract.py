@@ -348,6 +348,15 @@ async def test_what_is_asked_next_begins_like_what_was_asked_before(trace):
     assert second[: len(first)] == first
 
 
+async def test_a_server_that_counts_more_tokens_than_bytes_is_not_believed(trace):
+    """Else it would have parked every page as too large."""
+    model = ScriptedModel(GOOD, context=3000)
+    model.tokens = lambda messages: 1 << 40
+    await extract(model, trace, text="Kettle, 12 EUR. " * 200)
+    assert model.counted == 1
+    assert trace.calls == 1
+
+
 async def test_a_server_that_cannot_count_gets_a_prompt_that_is_rather_too_short(trace):
     model = ScriptedModel(GOOD, context=3000, can_count=False)
     await extract(model, trace, text="word " * 20_000)
