@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import httpx
 
+from scraper.llm_body import pieces_of, read_beginning
 from scraper.llm_errors import error_text, misconfiguration, transport_text
 from scraper.llm_runaway import AnswerWatch, Runaway
 from scraper.llm_stream import (
-    LONGEST_BODY_BYTES,
     BrokenReply,
     Reply,
     begins_tokens,
@@ -49,11 +49,12 @@ class ConnectedTooLate(httpx.PoolTimeout):
 class Limits:
     """Seconds a request may take, body included; `deadline_first`: it is the task's time that is over then.
 
-    `write_by`: loop time until which it may be written; None: any time.
+    `write_by`: loop time until which it may be written; None: any time. `body_bytes`: of an answer.
     """
 
     seconds: float
     deadline_first: bool
+    body_bytes: int
     write_by: float | None = None
 
 
@@ -84,9 +85,9 @@ async def attempt(
     try:
         async with asyncio.timeout(limits.seconds), _opened(transport, request) as response:
             if response.status_code != 200:
-                body = await _read(response, at_most=LONGEST_ERROR_BYTES)
+                body = await read_beginning(response, at_most=LONGEST_ERROR_BYTES)
                 return _refused(response, body, prompt=prompt(), secret=secret, model=model)
-            body, stopped = await _read_answer(response, token_seen, watch)
+            body, stopped = await _read_answer(response, token_seen, watch, at_most=limits.body_bytes)
         reply = parse_reply(body) if stopped is None else parse_stopped(body, stopped)
     except TimeoutError:
         ending = Ending.OUT_OF_TIME if limits.deadline_first else Ending.NO_ANSWER
@@ -120,19 +121,19 @@ async def _opened(transport: httpx.AsyncBaseTransport, request: httpx.Request) -
 
 
 async def _read_answer(
-    response: httpx.Response, token_seen: Callable[[], None], watch: AnswerWatch
+    response: httpx.Response, token_seen: Callable[[], None], watch: AnswerWatch, *, at_most: int
 ) -> tuple[bytes, Runaway | None]:
     """The body, to its end or to where it had stopped making sense."""
     pieces: list[bytes] = []
     size = 0
     seen = False
     begins_line = True
-    arriving = _pieces(response)
+    arriving = pieces_of(response, at_most=at_most)
     async for piece in arriving:
         pieces.append(piece)
         size += len(piece)
-        if size > LONGEST_BODY_BYTES:
-            raise BrokenReply(Ending.NOT_A_COMPLETION, f"an answer of more than {LONGEST_BODY_BYTES >> 20} MiB")
+        if size > at_most:
+            raise BrokenReply(Ending.NOT_A_COMPLETION, f"an answer of more than {at_most >> 20} MiB")
         if not seen and begins_tokens(piece):
             seen = True
             token_seen()
@@ -153,22 +154,6 @@ async def _read_to_end(arriving: AsyncIterator[bytes]) -> None:
                 pass
     except TimeoutError:
         pass  # the answer is whole; closing the connection ends the rest
-
-
-async def _read(response: httpx.Response, *, at_most: int) -> bytes:
-    """The beginning of an error's body."""
-    body = b""
-    async for piece in _pieces(response):
-        body += piece
-        if len(body) >= at_most:
-            break
-    return body[:at_most]
-
-
-def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """As they come; decoded only if a proxy encodes although it was asked not to, or read already by its transport."""
-    decoded = response.is_stream_consumed or "content-encoding" in response.headers
-    return response.aiter_bytes() if decoded else response.aiter_raw()
 
 
 def _refused(response: httpx.Response, body: bytes, *, prompt: str, secret: str, model: str) -> Attempt:

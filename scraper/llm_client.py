@@ -33,7 +33,7 @@ from scraper.llm_attempt import Attempt, Limits, attempt
 from scraper.llm_runaway import AnswerWatch
 from scraper.llm_served_model import ServedModelMemory
 from scraper.llm_server import Away, Message, ModelServer, ServedModel, checked
-from scraper.llm_stream import Reply
+from scraper.llm_stream import Reply, most_bytes
 from scraper.models import Json, ParkReason
 from scraper.throttle.backoff import Backoff, hinted_delay
 from scraper.throttle.blocked_time import Waited
@@ -268,6 +268,7 @@ class LLMClient:
             limits=Limits(
                 min(self._timeout_seconds, work_left),
                 deadline_first=work_left < self._timeout_seconds,
+                body_bytes=most_bytes(call.content["max_tokens"]),
                 write_by=write_by,
             ),
             watch=AnswerWatch(max_tokens=call.content["max_tokens"], max_depth=call.max_depth),

@@ -13,12 +13,15 @@ from typing import TypeAlias
 import httpx
 
 from scraper.errors import Misconfigured
+from scraper.llm_body import read_beginning
 from scraper.llm_errors import error_text, misconfiguration, transport_text
 from scraper.models import Json
 from scraper.throttle.verdict import Ending, Misconfiguration, ending_of_status
 
 QUESTION_SECONDS = 10.0
 HEALTH_SECONDS = 5.0
+LONGEST_ANSWER_BYTES = 8 << 20
+"""Some 20,000 models."""
 _NO_SUCH_PATH = {404, 405, 501}
 
 Message: TypeAlias = Mapping[str, Json]
@@ -110,7 +113,9 @@ class ModelServer:
     ) -> httpx.Response | Away:
         try:
             async with asyncio.timeout(within):
-                return await self._http.request(method, url, content=content)
+                async with self._http.stream(method, url, content=content) as response:
+                    body = await read_beginning(response, at_most=LONGEST_ANSWER_BYTES)
+                    return httpx.Response(response.status_code, content=body)
         except TimeoutError:
             return Away(f"no answer from {url.path} within {within:.0f} s")
         except (httpx.HTTPError, httpx.StreamError) as error:

@@ -15,11 +15,12 @@ from scraper.llm_runaway import Runaway
 from scraper.models import Json, Usage
 from scraper.throttle.verdict import Ending
 
+LONGEST_TOKEN_BYTES = 4 * 1024
+"""Of a body for each token of its answer, far above the 300 of an event: beyond that, it is no answer."""
 LONGEST_BODY_BYTES = 64 * 1024 * 1024
-"""Far above any answer (an event per token of 300 bytes and a context of 128,000): beyond it, it is no answer."""
 
 MOST_TOKENS = 1 << 31
-"""Of one answer, prompt included: a larger count is a mistake, and neither the throttle nor a database could take it."""
+"""A larger count is a mistake, which neither the throttle nor a database could take."""
 LONGEST_WORD = 40
 LONGEST_NAME = 500
 
@@ -46,6 +47,11 @@ class BrokenReply(Exception):
     def __init__(self, ending: Ending, message: str) -> None:
         super().__init__(message)
         self.ending = ending
+
+
+def most_bytes(max_tokens: int) -> int:
+    """What a body may have whose answer has so many tokens at most; parsing takes up to thirty times as much."""
+    return min(LONGEST_BODY_BYTES, (1 << 20) + max_tokens * LONGEST_TOKEN_BYTES)
 
 
 def begins_tokens(piece: bytes) -> bool:

@@ -46,6 +46,7 @@ LEVELS = [
         "standard_output",
         "host",
         "http_connection",
+        "unpack",
     },
 ]
 OUTSIDE = {"testing"}  # simulations: imported by nothing in the product

@@ -32,8 +32,8 @@ from scraper.pipeline.fetch_body import read_beginning, read_page
 from scraper.pipeline.fetch_wire import Resolve, SystemResolver, Wire
 from scraper.pipeline.host_turns import HostTurns
 from scraper.pipeline.responses import concerns_the_host, location_of, pause_of
-from scraper.pipeline.unpack import ACCEPT_ENCODING
 from scraper.trace import Trace
+from scraper.unpack import ACCEPT_ENCODING
 
 T = TypeVar("T")
 

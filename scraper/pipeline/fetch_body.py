@@ -12,7 +12,7 @@ from scraper.errors import Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.pipeline.charset import decode
 from scraper.pipeline.content_types import SNIFF_BYTES, Kind, NotAPage, charset_of, kind_of
-from scraper.pipeline.unpack import Broken, TooMuch, UnknownEncoding, Unpacker
+from scraper.unpack import Broken, TooMuch, UnknownEncoding, Unpacker
 
 DECODE_ON_LOOP_BYTES = 256 * 1024
 """Larger bodies are decoded in a thread; the event loop is not stopped for them."""

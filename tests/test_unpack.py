@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scraper.pipeline.unpack import PIECE_BYTES, Broken, TooMuch, UnknownEncoding, Unpacker
+from scraper.unpack import PIECE_BYTES, Broken, TooMuch, UnknownEncoding, Unpacker
 
 
 def unpacked(encoding, data, *, chunk=1000, max_bytes=1 << 20):
