@@ -47,6 +47,8 @@ class TokenRatio:
     def learn(self, model: str | None, size: PromptSize, *, prompt_tokens: int) -> None:
         if prompt_tokens <= TEMPLATE_TOKENS or size.other > MOSTLY_ASCII * size.total:
             return
+        if prompt_tokens > most_tokens(size):
+            return  # a server that cannot count
         seen = size.ascii / prompt_tokens
         if self._lowest is None or model != self._model:
             self._lowest = self._mean = seen
@@ -77,6 +79,11 @@ class Kept:
 def prompt_size(messages: Sequence[dict[str, str]]) -> PromptSize:
     sizes = [text_size(message["content"]) for message in messages]
     return PromptSize(sum(size.ascii for size in sizes), sum(size.other for size in sizes))
+
+
+def most_tokens(size: PromptSize) -> int:
+    """No token is less than a byte: whoever counts more has not counted this prompt."""
+    return size.total + TEMPLATE_TOKENS
 
 
 def text_size(text: str) -> PromptSize:

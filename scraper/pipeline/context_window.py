@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scraper.deadline import Deadline
 from scraper.errors import Held
 from scraper.events import Observe, SettingWarning, ignore
-from scraper.pipeline.budget import TEMPLATE_TOKENS, UNKNOWN_CONTEXT_TOKENS, TokenRatio, prompt_size
+from scraper.pipeline.budget import TEMPLATE_TOKENS, UNKNOWN_CONTEXT_TOKENS, TokenRatio, most_tokens, prompt_size
 from scraper.pipeline.model import Model, Reply
 from scraper.pipeline.prompt import Message
 from scraper.trace import Trace
@@ -63,7 +63,9 @@ class ContextWindow:
         """Tokens of the prompt, by the server's count where it counts."""
         with trace.within("first_token"):
             counted = await self._model.count_tokens(messages)
-        return self.likely(messages) if counted is None else counted
+        if counted is None or counted > most_tokens(prompt_size(messages)):
+            return self.likely(messages)
+        return counted
 
     def likely(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt, by what replies have taught; rather too many."""
