@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -235,15 +236,24 @@ class TaskReader:
     def _page(self, path: Path, *, name: str) -> Entry:
         size = 0
         try:
-            size = path.stat().st_size
-            if size > self._max_task_bytes:
-                raise ValueError(f"larger than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")  # noqa: TRY301
-            html = self._decode_page(path.read_bytes())
+            found = path.stat()
+            size = found.st_size
+            html = self._decode_page(self._page_bytes(path, found))
             return self._task(self._body({"html": html, "metadata": {"file": name}}), size, source=str(path))
         except OSError as error:
             return Entry(Refused(str(path), None, _said(error)), size)
         except (ValueError, Permanent) as error:
             return Entry(Refused(str(path), None, str(error)), size)
+
+    def _page_bytes(self, path: Path, found: os.stat_result) -> bytes:
+        """All of a page that was `found`; never more than a task may have, which what is no file would go on giving."""
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("not a file: a page is read from nothing else")
+        with path.open("rb") as file:
+            page = file.read(self._max_task_bytes + 1)
+        if max(len(page), found.st_size) > self._max_task_bytes:
+            raise ValueError(f"larger than the largest task ({self._max_task_bytes} bytes, TASK_MAX_BYTES)")
+        return page
 
     def _task(self, body: bytes, size: int, *, source: str, line: int | None = None) -> Entry:
         task = self._decode(body)

@@ -251,6 +251,15 @@ def test_a_page_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path):
     assert isinstance(last, Message)
 
 
+def test_what_is_no_file_is_no_page_whatever_it_is_called(tmp_path):
+    os.mkfifo(tmp_path / "a.html")
+    (tmp_path / "b.html").symlink_to("/dev/zero")
+    (tmp_path / "c.html").write_text("<p>")
+    *refused, last = contents([tmp_path])
+    assert [each.why for each in refused] == ["not a file: a page is read from nothing else"] * 2
+    assert isinstance(last, Message)
+
+
 def test_standard_input_is_read_where_a_dash_stands():
     read = contents(["-"], stdin=io.BytesIO(b"https://a.example/1\n{\n"))
     assert isinstance(read[0], Message)

@@ -16,6 +16,7 @@ import click
 from scraper.config import ENV_FILE, Settings, load_settings
 from scraper.errors import Misconfigured, ScraperError
 from scraper.standard_output import prepare_standard_output, standard_output
+from scraper.terminal_text import defused
 
 EXIT_WRONG_USAGE: Final = 2
 COMMANDS: Final = (
@@ -63,7 +64,7 @@ class Group(click.Group):
             with standard_output():
                 return super().invoke(ctx)
         except ScraperError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(defused(str(error))) from error  # it may quote a file's name, or a broker
 
 
 def read_settings(env_file: Path = ENV_FILE) -> Settings:

@@ -17,6 +17,7 @@ from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.models import Priority
+from scraper.terminal_text import in_one_line
 
 if TYPE_CHECKING:
     from scraper.submit import SubmitCounts
@@ -91,7 +92,7 @@ def command(
             expires_at = expires_at.astimezone()  # a time without a zone is the user's own
         except (ValueError, OverflowError, OSError) as error:
             raise click.BadParameter("beyond the years that can be reckoned with", param_hint="--expires-at") from error
-    refusals = Refusals(lambda line: click.echo(line, err=True))
+    refusals = Refusals(lambda line: click.echo(in_one_line(line), err=True))  # a file may be called anything
     with submit_bar(total_bytes(sources)) as progress, refusals:
         counts = run(
             submit_files(

@@ -75,6 +75,16 @@ def test_a_file_that_cannot_be_read_is_refused_and_the_others_are_queued(tmp_pat
     ]
 
 
+@pytest.mark.parametrize("source", ["saved", "saved/\x1b]0;hacked\x07.html", "no\x1b[2J.html"])
+def test_a_terminal_is_not_steered_by_the_name_of_a_file(tmp_path, source):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "\x1b]0;hacked\x07.html").write_text(" ")
+    said = CliRunner().invoke(main, ["submit", "--schema", "product", source], color=True)
+    assert said.exit_code == 1
+    assert "\\x1b" in said.output
+    assert "\x1b" not in said.output
+
+
 def test_another_task_under_a_used_id_is_refused_with_both_lines(tmp_path):
     text = '{"url": "https://a.com/1", "task_id": "row-1"}\n# the same id\n{"url": "https://a.com/2", "task_id": "row-1"}\n'
     said = submitted(tmp_path, text, "--schema", "product", name="tasks.jsonl")
