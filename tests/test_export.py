@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,6 +136,18 @@ async def test_text_that_a_spreadsheet_would_run_is_quoted(store, text):
     await store.save(done(text, data={"name": text}, metadata=text, url=text))
     (row,) = await table(store)
     assert [row[name] for name in ("task_id", "url", "data.name", "metadata")] == ["'" + text] * 4
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+async def test_a_terminal_is_not_steered_by_what_is_exported(store, kind):
+    hostile = "\x1b]0;title\x07 \x9b2J \x7f \U000e0041"
+    await store.save(done("a", data={"name": hostile, hostile: 1, "all": [hostile]}, url=hostile, metadata=hostile))
+    await store.save(parked("b", error=hostile))
+    _, text = await exported(store, kind)
+    assert "title" in text.decode()
+    assert not {each for each in text.decode() if unicodedata.category(each) == "Cc"} - {"\r", "\n"}
+    if kind == "jsonl":  # where an escape is the character itself
+        assert json.loads(text.splitlines()[0])["data"] == {"name": hostile, hostile: 1, "all": [hostile]}
 
 
 async def test_numbers_stay_numbers(store):

@@ -1,8 +1,9 @@
+import json
 import unicodedata
 
 import pytest
 
-from scraper.terminal_text import defused, in_one_line
+from scraper.terminal_text import defused, harmless_json, in_one_line
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,14 @@ def test_no_control_character_gets_through():
     everything = "".join(map(chr, range(0x3000)))
     left = {each for each in defused(everything) if unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"}}
     assert left == {"\t", "\n"}
+
+
+def test_what_is_harmless_in_json_is_the_same_json():
+    hostile = {"a": "\x9b2J\x7f\u202e\u2028\U000e0041", "b": "Grüße 😀"}
+    text = harmless_json(json.dumps(hostile, ensure_ascii=False))
+    assert json.loads(text) == hostile
+    assert "Grüße 😀" in text
+    assert defused(text) == text
 
 
 def test_one_line_is_one_line_and_no_longer_than_asked():

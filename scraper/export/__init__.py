@@ -18,6 +18,7 @@ from scraper.export.tables import Rows, stamp, write_csv, write_parquet
 from scraper.json_text import write_json
 from scraper.models import Json, Result
 from scraper.ports import Store
+from scraper.terminal_text import harmless_json
 
 Format: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
@@ -51,8 +52,8 @@ def as_object(result: Result) -> dict[str, Json]:
 
 
 def as_line(result: Result) -> bytes:
-    """A result as one line of JSON, without its line ending: for `export` and for the results queue."""
-    return write_json(as_object(result)).encode()
+    """A result as one line of JSON, fit for a terminal, without its end: for `export` and the results queue."""
+    return harmless_json(write_json(as_object(result))).encode()
 
 
 async def export(

@@ -13,6 +13,7 @@ from scraper.errors import Misconfigured
 from scraper.export.file import CHUNK_BYTES, Output
 from scraper.json_text import storable, write_json
 from scraper.models import Json, Result
+from scraper.terminal_text import harmless_json, without_controls
 
 Rows: TypeAlias = Callable[[], AsyncGenerator[Result, None]]
 """The results from the first on, at every call."""
@@ -32,7 +33,8 @@ async def write_csv(file: Output, rows: Rows) -> None:
     fields = await _data_fields(rows)
     lines = StringIO()
     table = csv.writer(lines)
-    table.writerow([*_BEFORE_DATA, *(f"data.{name}" for name in fields), "data", *_AFTER_DATA])
+    named = (without_controls(f"data.{name}") for name in fields)
+    table.writerow([*_BEFORE_DATA, *named, "data", *_AFTER_DATA])
     async with aclosing(rows()) as results:
         async for result in results:
             before, data, after = _columns(result)
@@ -143,9 +145,10 @@ def _cell(value: Json) -> str:
         case None:
             return ""
         case str():
-            return "'" + value if value.startswith(_STARTS_A_FORMULA) else value
+            text = without_controls(value)  # no spreadsheet shows them, and a terminal obeys them
+            return "'" + text if text.startswith(_STARTS_A_FORMULA) else text
         case _:
-            return write_json(value)
+            return harmless_json(write_json(value))
 
 
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
