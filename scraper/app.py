@@ -17,7 +17,7 @@ from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 from scraper.events import Event, Observe, WorkerStarted, WorkerStopped
 from scraper.lean_imports import started
-from scraper.lifeline import Stop, lifeline, pass_hangup_on
+from scraper.lifeline import Stop, lifeline, pass_hangup_on, tell_ready
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
@@ -192,6 +192,7 @@ async def work(settings: Settings) -> None:
         worker = await _unless(stop, _open_worker(settings, stack, throttle=throttle, observe=observe))
         if worker is not None:
             started()
+            tell_ready()
             observe(_started(settings))
             await worker.run(stop.drain, stop.now)
     observe(WorkerStopped("now" if stop.now.is_set() else "drained", tally.outcomes["done"], tally.outcomes["park"]))

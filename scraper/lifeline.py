@@ -2,7 +2,7 @@
 
 Down: a line `drain` or `now`, or `limits` and the throttle's new ones as JSON; the end of the pipe means that the
 supervisor is gone, which is `drain` as well.
-Up: a line of JSON, the worker's tally, twice a second.
+Up: a line of JSON, the worker's tally, twice a second; once a line `ready`, when all that it needs has been opened.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 DRAIN, NOW = b"drain\n", b"now\n"
 _LIMITS = b"limits "
+READY = b"ready\n"
 
 EXIT_MISCONFIGURED = 78
 """What a worker exits with when starting it again cannot help (EX_CONFIG of sysexits.h)."""
@@ -104,6 +105,11 @@ async def lifeline(
             task.cancel()
         await asyncio.wait(tasks)
         _write(tell())
+
+
+def tell_ready() -> None:
+    """All settings have proved right: what refuses them from now on is away."""
+    _write(READY)
 
 
 def limits_word(**limits: float) -> bytes:

@@ -1,7 +1,7 @@
 """Worker processes under one supervisor.
 
-A worker that ends unasked is started again, with backoff; one that refuses its configuration stops the run. How the
-two talk is in `lifeline`.
+A worker that ends unasked is started again, with backoff; one that refuses its configuration stops the run, unless
+some worker has worked with the very same: then what it needs is away. How the two talk is in `lifeline`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from scraper.events import Observe, WorkerRestarted
-from scraper.lifeline import DRAIN, EXIT_MISCONFIGURED, NOW, Stop
+from scraper.lifeline import DRAIN, EXIT_MISCONFIGURED, NOW, READY, Stop
 
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -60,10 +61,11 @@ class Supervisor:
         self._places = [_Place(index) for index in range(workers)]
         self._stopping = False
         self._change = b""
+        self._proved = False  # a worker has opened all that it needs
         self.refused = False  # a worker found its configuration wrong
 
     async def run(self, stop: Stop) -> None:
-        """Until told to `stop`, or until a worker refuses its configuration; then until all have ended."""
+        """Until told to `stop`, or until a worker refuses what no worker could work with; then until all have ended."""
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(self._keep(place, stop.drain)) for place in self._places]
             waits = [group.create_task(event.wait()) for event in (stop.drain, stop.now)]
@@ -116,7 +118,7 @@ class Supervisor:
         while not self._stopping:
             started = clock()
             exit_code = await self._run_one(place)
-            if exit_code == EXIT_MISCONFIGURED:
+            if exit_code == EXIT_MISCONFIGURED and not self._proved:
                 self.refused = True
                 stop.set()
                 return
@@ -145,7 +147,7 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as readers:
                 assert process.stdout is not None
-                readers.create_task(_lines(process.stdout, lambda line: self._on_status(place.index, line)))
+                readers.create_task(_lines(process.stdout, partial(self._hear, place)))
                 if process.stderr is not None and self._on_log is not None:
                     readers.create_task(_lines(process.stderr, self._on_log))
             return await process.wait()
@@ -153,6 +155,12 @@ class Supervisor:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+    def _hear(self, place: _Place, line: bytes) -> None:
+        if line == READY:
+            self._proved = True
+        else:
+            self._on_status(place.index, line)
 
 
 async def _lines(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -9,8 +10,10 @@ from contextlib import closing
 import aio_pika
 import pytest
 
+from scraper.lifeline import EXIT_MISCONFIGURED
 from scraper.testing.vllm import SimulatedVLLM
 from tests.service import Service
+from tests.test_whole_path import children_of, ended, until
 
 COMMANDS = [("--until-empty",), ("submit", "--schema", "product", "more.jsonl"), ("status",)]
 
@@ -101,3 +104,54 @@ async def test_a_wrong_start_takes_no_task_along(service):
         ran = await asyncio.to_thread(service, "--until-empty", seconds=60)
     assert ran.returncode == 0, ran.stderr
     assert [row["status"] for row in await asyncio.to_thread(service.results)] == ["done"]
+
+
+class Refusal:
+    """What a setting names refuses it, from now until it is lifted, although it was right."""
+
+    def __init__(self, service, node=None):
+        self._service, self._node = service, node
+        if node is not None:
+            self._user = service.environment["QUEUE_NAMESPACE"]
+            node.ctl("add_user", self._user, "right")
+            node.ctl("set_permissions", self._user, ".*", ".*", ".*")
+            service.environment["BROKER_URL"] = node.url_for(user=self._user, password="right")
+        self._results = service.folder / "scraper.db"
+        self._kept = service.folder / "scraper.kept"
+
+    def begin(self):
+        if self._node is not None:
+            self._node.ctl("change_password", self._user, "another")
+        else:
+            self._results.rename(self._kept)
+            self._results.write_text("This is no database. " * 100)
+
+    def lift(self):
+        if self._node is not None:
+            self._node.ctl("change_password", self._user, "right")
+        else:
+            self._kept.replace(self._results)
+
+
+@pytest.mark.parametrize("what", ["broker", "store"])
+async def test_what_was_right_for_a_worker_is_waited_for_by_the_next(service, what, request):
+    on_rabbitmq = what == "broker"
+    refusal = Refusal(service, request.getfixturevalue("rabbitmq_node") if on_rabbitmq else None)
+    if not on_rabbitmq:
+        service.environment["BROKER_URL"] = f"sqlite:///{service.folder / 'queue.db'}"
+    async with SimulatedVLLM(preset="instant") as model:
+        service.environment |= {"VLLM_BASE_URL": model.base_url, "VLLM_REQUESTS_PER_MINUTE": "6000"}
+        with service.running() as process:
+            async for _ in until(process, "worker_started"):
+                pass
+            await asyncio.to_thread(refusal.begin)
+            [worker] = children_of(process.pid)
+            os.kill(worker, signal.SIGKILL)
+            seen = [event["exit_code"] async for event in until(process, "worker_restarted", "worker_restarted")]
+            assert seen == [-signal.SIGKILL, EXIT_MISCONFIGURED]
+            await asyncio.to_thread(refusal.lift)
+            async for _ in until(process, "worker_started"):
+                pass
+            process.send_signal(signal.SIGTERM)
+            code, log = await ended(process)
+    assert code == 0, log

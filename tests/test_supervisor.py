@@ -10,7 +10,7 @@ import pytest
 
 from scraper.event_loop import run
 from scraper.events import WorkerRestarted
-from scraper.lifeline import EXIT_MISCONFIGURED, Stop
+from scraper.lifeline import EXIT_MISCONFIGURED, READY, Stop
 from scraper.supervisor import Supervisor
 
 OBEDIENT = "import os, sys; print(os.getpid(), flush=True); print(sys.stdin.readline().strip(), flush=True)"
@@ -119,6 +119,51 @@ async def test_a_worker_that_refuses_its_configuration_stops_the_run():
     assert supervisor.refused
     assert watched.events == []
     assert "VLLM_X: wrong" in watched.logs
+
+
+async def test_what_has_worked_for_a_worker_is_away_where_it_is_refused_later(tmp_path):
+    lives = tmp_path / "lives"
+    script = f"""
+import pathlib, sys
+lives = pathlib.Path({str(lives)!r})
+lives.open("a").write("x")
+count = len(lives.read_text())
+if count == 2:
+    sys.exit({EXIT_MISCONFIGURED})
+sys.stdout.buffer.write({READY!r})
+print(count, flush=True)
+if count > 1:
+    sys.stdin.readline()
+"""
+    async with supervised(script) as (supervisor, watched, _, running):
+        await watched.until(lambda: (0, "3") in watched.lines)
+        assert not running.done()
+    assert not supervisor.refused
+    assert [line for _, line in watched.lines] == ["1", "3"]  # and what was said to the supervisor alone is no status
+    assert [event.exit_code for event in watched.events] == [0, EXIT_MISCONFIGURED]
+
+
+async def test_what_works_for_one_worker_is_no_mistake_of_the_others(tmp_path):
+    taken = tmp_path / "taken"
+    script = f"""
+import os, pathlib, sys, time
+first = pathlib.Path({str(taken)!r})
+try:
+    os.mkdir(first)
+except FileExistsError:
+    while not (first / "ready").exists():
+        time.sleep(0.01)
+    sys.exit({EXIT_MISCONFIGURED})
+sys.stdout.buffer.write({READY!r})
+print("up", flush=True)
+sys.stdin.readline()
+"""
+    async with supervised(script, workers=2) as (supervisor, watched, _, running):
+        await watched.until(lambda: watched.lines)
+        (taken / "ready").touch()
+        await watched.until(lambda: watched.events)
+        assert not running.done()
+    assert not supervisor.refused
 
 
 async def test_the_second_asking_stops_at_once():

@@ -220,19 +220,20 @@ async def watch(
     from scraper.observability.watching import watch_queue
 
     clock = asyncio.get_running_loop().time
-    try:
-        await watch_queue(
-            lambda: app.open_broker(settings, observe=observe),
-            tell=lambda queue: picture.queue_says(queue, at=time.time()),
-            in_hand=lambda: picture.total().in_hand,
-            seconds=QUEUE_SECONDS if ending is None else READING_SECONDS,
-            over=lambda left: ending is not None and ending.over(left=left, now=clock()),
-            observe=observe,
-        )
-    except Misconfigured:
-        if ending is not None:
-            raise
-        return  # the workers say it, and end the run
+    while True:
+        try:
+            await watch_queue(
+                lambda: app.open_broker(settings, observe=observe),
+                tell=lambda queue: picture.queue_says(queue, at=time.time()),
+                in_hand=lambda: picture.total().in_hand,
+                seconds=QUEUE_SECONDS if ending is None else READING_SECONDS,
+                over=lambda left: ending is not None and ending.over(left=left, now=clock()),
+                observe=observe,
+            )
+        except Misconfigured:  # the workers say it, and end the run unless it has worked for one of them
+            await asyncio.sleep(QUEUE_SECONDS)
+        else:
+            break
     stop.drain.set()
 
 

@@ -8,7 +8,7 @@ import pytest
 from scraper import app
 from scraper.commands.run import watch
 from scraper.config import Settings
-from scraper.errors import Unavailable
+from scraper.errors import Misconfigured, Unavailable
 from scraper.lifeline import Stop
 from scraper.observability.picture import Picture
 from scraper.observability.progress import UntilEmpty
@@ -30,7 +30,7 @@ class Empty:
 
 @pytest.mark.virtual_time
 async def test_a_run_until_empty_ends_although_the_queue_could_not_be_opened_at_first(monkeypatch):
-    away = [Unavailable("database is locked"), Unavailable("database is locked")]
+    away = [Unavailable("database is locked"), Misconfigured("the vhost is refused"), Unavailable("locked")]
 
     @asynccontextmanager
     async def open_broker(settings, *, observe):
@@ -44,4 +44,4 @@ async def test_a_run_until_empty_ends_although_the_queue_could_not_be_opened_at_
         await watch(Settings(_env_file=None), picture, stop, ending=Always(workers=1), observe=seen.append)
     assert stop.drain.is_set()
     assert picture.view(0.0).left == 0
-    assert [event.name for event in seen] == ["waiting_for", "back", "queue_depth"]
+    assert [event.name for event in seen] == ["waiting_for", "waiting_for", "back", "queue_depth"]
