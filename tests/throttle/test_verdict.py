@@ -1,5 +1,6 @@
 import pytest
 
+from scraper.throttle import verdict
 from scraper.throttle.verdict import Again, Effect, Ending, ending_of_status
 
 
@@ -36,8 +37,13 @@ def test_an_ending_without_a_status_does_what_the_table_says(ending, again, effe
     assert (ending.again, ending.effect) == (again, effect)
 
 
-def test_every_ending_has_its_row():
-    assert all(ending.again and ending.effect for ending in Ending)
+def test_every_ending_has_its_row_in_the_table_and_does_what_stands_there():
+    lines = [line for line in (verdict.__doc__ or "").splitlines() if line.startswith("| ")]
+    _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    again = {"done": Again.DONE, "yes": Again.RETRY, "waits": Again.WAIT, "never": Again.NEVER, "no": Again.NEVER}
+    assert {name: (again[then], breaker) for name, _, then, breaker in rows} == {
+        ending.name: (ending.again, ending.effect.value) for ending in Ending
+    }
 
 
 def test_only_what_was_sent_costs_pace():

@@ -175,5 +175,7 @@ def test_the_names_are_found_by_the_test_itself():
 
 def test_every_alert_says_what_it_means_and_what_to_do():
     text = (DEPLOY / "alerts.yml").read_text()
-    for part in text.split("- alert:")[1:]:
+    _, *alerts = text.split("- alert:")
+    assert alerts
+    for part in alerts:
         assert {"expr:", "for:", "severity:", "summary:", "description:"} <= set(re.findall(r"\b\w+:", part))
