@@ -99,7 +99,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             observe(SettingWarning(setting, message))
         given = as_environment(settings)  # a worker that is started again has the settings of the others
         supervisor = Supervisor(
-            [sys.executable, "-m", "scraper.main", "worker", "--no-env-file"],
+            [sys.executable, "-P", "-m", "scraper.main", "worker", "--no-env-file"],  # -P: nothing of the folder's
             workers=settings.workers,
             drain_seconds=settings.drain_seconds,
             observe=observe,
