@@ -167,6 +167,7 @@ class Worker:
             finally:
                 self._receiving.discard(this)
             self.in_hand += 1
+            current_task.set(delivery.message.task_id)  # and no longer the one before
             try:
                 await handle(delivery)
             except asyncio.CancelledError:

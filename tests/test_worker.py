@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scraper.errors import Held, Permanent, Transient, Unavailable
-from scraper.events import Back, TaskFault, TaskReceived, TaskSettled, WaitingFor
+from scraper.events import Back, TaskFault, TaskReceived, TaskSettled, WaitingFor, current_task
 from scraper.models import Extraction, Page, ParkReason, Task
 from scraper.ports import Message
 from scraper.store.sqlite import SqliteStore
@@ -135,6 +135,23 @@ async def take_back(place, broker):  # noqa: F811
             )
     else:
         await broker._consuming.hang_up("cut by the test")
+
+
+async def test_what_happens_to_a_message_that_is_no_task_is_not_told_of_the_task_before(bench):
+    working_for, told = [], bench.observe
+
+    def observe(event):
+        if isinstance(event, TaskSettled):
+            working_for.append((event.task_id, current_task.get()))
+        told(event)
+
+    bench.observe = observe
+    async with bench.working(ScriptedPipeline(), consumers=1):
+        await bench.put("good")
+        await bench.until_settled(1)
+        await bench.broker.publish([Message(b"no JSON", "bad")])
+        await bench.until_settled(2)
+        assert working_for == [("good", "good"), ("bad", "bad")]
 
 
 async def test_a_task_becomes_one_stored_result_and_leaves_the_queue(bench):
