@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from scraper.models import Json, Schema
@@ -55,12 +56,13 @@ def places(data: Json, schema: Schema) -> Iterator[Place]:
 
 def _shapes_of(schema: Schema) -> _Shapes:
     """Worked out once for a schema that is asked for again: compiled schemas are kept, so they are the same object."""
-    known = _known_shapes.get(id(schema))
-    if known is None:
-        while len(_known_shapes) >= KEPT:
-            del _known_shapes[next(iter(_known_shapes))]
-        known = _known_shapes[id(schema)] = _Shapes(schema)  # keeps the schema, so its id stays its own
-    return known
+    with _one_at_a_time:
+        known = _known_shapes.get(id(schema))
+        if known is None:
+            while len(_known_shapes) >= KEPT:
+                del _known_shapes[next(iter(_known_shapes))]
+            known = _known_shapes[id(schema)] = _Shapes(schema)  # keeps the schema, so its id stays its own
+        return known
 
 
 def _cannot_be_looked_up(value: Json, shape: _Shape) -> bool:
@@ -145,3 +147,4 @@ def _below(part: Mapping[str, Json], step: str | int) -> Iterator[Json]:
 
 
 _known_shapes: dict[int, _Shapes] = {}
+_one_at_a_time: Final = Lock()  # answers about large pages are looked up in threads

@@ -1,3 +1,6 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from scraper.pipeline.grounding import PageIndex
@@ -156,3 +159,16 @@ def test_whatever_else_the_schema_says_still_holds():
     schema = {**schema_of(a=OPTIONAL, b=OPTIONAL), "dependentRequired": {"b": ["a"]}}
     assert left_of({"a": 1, "b": 2}, schema, ("a",)) is None
     assert left_of({"a": 1, "b": 2}, schema, ("a",), ("b",)) == {}
+
+
+def test_answers_may_be_looked_up_in_several_threads_whatever_their_schemas():
+    def look_up(thread):
+        return sum(1 for number in range(2000) for _ in places({"a": 1}, {"title": f"{thread} {number}"}))
+
+    switch_seconds = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            assert list(threads.map(look_up, range(6))) == [2000] * 6
+    finally:
+        sys.setswitchinterval(switch_seconds)
