@@ -179,15 +179,23 @@ class Worker:
 
     async def _handle(self, delivery: Delivery) -> None:
         message, trace = delivery.message, self._trace(delivery.message)
-        try:
-            task = self._pipeline.decode(message.body)
-        except Permanent as error:
-            await self._park_unread(delivery, Park(error.reason, str(error)), trace)
+        task = self._read(message)
+        if isinstance(task, Park):
+            await self._park_unread(delivery, task, trace)
             return
         current_task.set(task.task_id)
         self._observe(TaskReceived(task.task_id, message.attempts + 1, delivery.returns))
         outcome, trace = await self._run_once(task, delivery, trace)
         await self._settle(delivery, task.task_id, outcome, trace)
+
+    def _read(self, message: Message) -> Task | Park:
+        try:
+            return self._pipeline.decode(message.body)
+        except Permanent as error:
+            return Park(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 a body that kills its reader would kill every worker in turn
+            self._observe(TaskFault(type(error).__name__, _where(error)))
+            return Park(ParkReason.BAD_TASK, "the body cannot be read (the log says where, as task_fault)")
 
     async def _run_once(self, task: Task, delivery: Delivery, trace: Trace) -> tuple[Outcome, Trace]:
         """Run the task, or join the job that runs it already."""
@@ -268,11 +276,8 @@ class Worker:
         """
         message, trace = delivery.message, self._trace(delivery.message)
         park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
-        try:
-            task = None if self._is_suspect(delivery) else self._pipeline.decode(message.body)
-        except Permanent:
-            task = None
-        if task is None:
+        task = park if self._is_suspect(delivery) else self._read(message)
+        if isinstance(task, Park):
             await self._park_unread(delivery, park, trace)
             return
         row_id, end = task.task_id, None

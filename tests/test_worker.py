@@ -195,6 +195,20 @@ async def test_a_password_in_an_address_gets_into_no_row(bench):
     assert (await bench.rows())["a"].url == "https://***@shop.example/1"
 
 
+async def test_a_body_whose_reader_has_a_bug_is_parked_and_stops_nobody(bench):
+    class Buggy(ScriptedPipeline):
+        def decode(self, body):
+            if b"good" not in body:
+                raise IndexError
+            return super().decode(body)
+
+    await bench.put("bad", "good")
+    async with bench.working(Buggy()):
+        settled = await bench.until_settled(2)
+    assert {(outcome, reason) for _, outcome, reason in settled} == {("park", "bad_task"), ("done", "")}
+    assert [event.error for event in bench.events if isinstance(event, TaskFault)] == ["IndexError"]
+
+
 async def test_being_held_spends_no_attempt(bench):
     await bench.put("a")
     script = {"a": [Held("circuit open", after_seconds=0.01) for _ in range(7)] + [{"ok": 1}]}

@@ -92,6 +92,8 @@ def _checked(value: Json) -> _Fields:
         raise _bad(f"a task is a JSON object, this is {type(value).__name__}")
     if len(value) > MAX_FIELDS:
         raise _bad(f"a task has at most {MAX_FIELDS} fields, this has {len(value)}")
+    if (odd := next((name for name in value if not name.isprintable()), None)) is not None:
+        raise _bad(f"unknown field {odd[:MAX_NAME_CHARS]!r}")  # half a surrogate pair is no text even to pydantic
     try:
         return _Fields.model_validate(value)
     except ValidationError as error:

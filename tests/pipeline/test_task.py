@@ -101,6 +101,8 @@ def test_what_is_no_json_object_is_a_bad_task(body, why):
         ({"url": "https://e.example/" + "x" * MAX_URL_CHARS}, "url: has"),
         ({"base_url": "https://e.example/"}, "base_url: only beside html"),
         ({"prio": "high"}, "unknown field 'prio'"),
+        ({"prio\ud800": "high"}, r"unknown field 'prio\ud800'"),
+        ({"prio\x1b[31m": "high"}, r"unknown field 'prio\x1b[31m'"),
         ({"priority": "urgent"}, "priority: should be 'normal' or 'high'"),
         ({"task_id": ""}, "task_id: 1 to 200 characters, this has 0"),
         ({"task_id": "x" * (MAX_ID_CHARS + 1)}, "task_id: 1 to 200"),
