@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -197,10 +197,7 @@ class Fetcher:
     @asynccontextmanager
     async def _answer(self, url: httpx.URL, cookies: httpx.Cookies | None = None) -> AsyncIterator[httpx.Response]:
         """The site's answer if it has one: 429 and 5xx are Transient, and what they ask for is heeded by everyone."""
-        request = httpx.Request("GET", url, headers=self._headers)
-        if cookies is not None:
-            cookies.set_cookie_header(request)
-        response = await self._wire.handle_async_request(request)
+        response = await self._wire.handle_async_request(_request(url, self._headers, cookies))
         try:
             status = response.status_code
             pause = pause_of(status, response.headers.get("retry-after"), now=datetime.now(UTC))
@@ -264,8 +261,12 @@ def _keep_cookies(visit: _Visit, response: httpx.Response) -> None:
 
 
 def _cookie_header(cookies: httpx.Cookies | None, url: httpx.URL) -> str:
-    if cookies is None:
-        return ""
-    request = httpx.Request("GET", url)
-    cookies.set_cookie_header(request)
-    return str(request.headers.get("cookie", ""))
+    return str(_request(url, {}, cookies).headers.get("cookie", "")) if cookies is not None else ""
+
+
+def _request(url: httpx.URL, headers: Mapping[str, str], cookies: httpx.Cookies | None) -> httpx.Request:
+    request = httpx.Request("GET", url, headers=headers)
+    if cookies is not None:
+        request.headers.encoding = "utf-8"  # sites put names of cities into them
+        cookies.set_cookie_header(request)
+    return request

@@ -279,10 +279,13 @@ async def test_a_redirect_without_a_place_is_permanent(browser, serve):
         assert (await get.refused("http://a.com/"))[0] is ParkReason.REDIRECTS
 
 
-async def test_a_site_that_redirects_until_its_cookie_comes_back_gets_it_and_the_next_page_does_not(browser, serve):
+@pytest.mark.parametrize("cookie", ["seen=1", "city=Zürich", "city=北京"])
+async def test_a_site_that_redirects_until_its_cookie_comes_back_gets_it_and_the_next_page_does_not(
+    browser, serve, cookie
+):
     async def door(reader, writer):
-        known = "seen=1" in site.headers[-1].get("cookie", "")
-        writer.write(answer(b"in") if known else redirect("/", Set_Cookie="seen=1; Path=/"))
+        known = cookie in site.headers[-1].get("cookie", "").encode("latin-1").decode()
+        writer.write(answer(b"in") if known else redirect("/", Set_Cookie=f"{cookie}; Path=/"))
         await writer.drain()
 
     async with serve({"/": door, "/next": answer()}) as site, browser() as get:
