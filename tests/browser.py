@@ -11,6 +11,7 @@ from pathlib import Path
 from playwright.async_api import Browser, Page, async_playwright
 
 ARTEFACTS = Path(__file__).parent.parent / "build" / "screenshots"
+LAUNCH_MS = 180_000.0  # a second on an idle machine
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -34,7 +35,7 @@ def chromium() -> str:
 async def browser() -> AsyncIterator[Browser]:
     """With a profile of its own, which is removed afterwards."""
     async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        opened = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS, timeout=LAUNCH_MS)
         try:
             yield opened
         finally:

@@ -17,6 +17,7 @@ from tests.test_whole_path import HANGS_SECONDS, alive, children_of, ended, subm
 
 FAST = 1200
 SLOW = 1  # a start in a minute: none while a test looks
+SLOW_SECONDS = 60 / SLOW
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
             "VLLM_CIRCUIT_BREAKER_THRESHOLD=7 VLLM_CIRCUIT_BREAKER_TIMEOUT=33"
         )
         await starts(model, 6)
+        model.freeze()  # so that there is something left to wait for when the pace is lowered again
         status = await throttle(service)
         assert (status["max_concurrent"], status["requests_per_minute"]) == (3, FAST)
         assert (status["circuit"]["threshold"], status["circuit"]["timeout_s"]) == (7, 33)
@@ -84,7 +86,12 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
         write(service, VLLM_REQUESTS_PER_MINUTE=SLOW)
         await hang_up(process, "settings_reread")
         async with asyncio.timeout(HANGS_SECONDS):
-            while (status := await throttle(service))["requests_per_minute"] != SLOW or status["in_flight"]:
+            while (await throttle(service))["requests_per_minute"] != SLOW:
+                pass
+            model.thaw()
+            while (status := await throttle(service))["in_flight"] or (
+                status["next_start_in_s"] or 0
+            ) < SLOW_SECONDS / 2:
                 pass
         before = model.stats.requests
         status = await throttle(service)
@@ -104,7 +111,8 @@ async def test_limits_set_by_command_stay_and_what_the_settings_say_now_is_named
         [_ async for _ in until(process, "worker_started", "worker_started")]
         assert (await asyncio.to_thread(service, "throttle", "set", "--max-concurrent", 4)).returncode == 0
         write(service, VLLM_MAX_CONCURRENT=1, VLLM_REQUESTS_PER_MINUTE=SLOW)
-        *_, overruled = await hang_up(process, "settings_reread", "throttle_settings_overruled")
+        said = await hang_up(process, "settings_reread", "throttle_settings_overruled")
+        [overruled] = [event for event in said if event["event"] == "throttle_settings_overruled"]
         assert (overruled["settings"], overruled["in_force"]) == ("1 in flight, 1/min", "4 in flight, 1/min")
         shown = (await asyncio.to_thread(service, "throttle")).stdout
         assert "until scraper throttle reset; the settings say 1 in flight, 1 a minute" in shown
@@ -118,7 +126,7 @@ async def test_a_wrong_env_file_is_refused_by_name_and_a_worker_started_again_ha
     write(service, VLLM_REQUESTS_PER_MINUTE=FAST)
     await pages(service, 6)
     with service.running() as process:
-        await starts(model, 1)
+        [_ async for _ in until(process, "worker_started", "worker_started")]
         write(service, VLLM_MAX_CONCURRENT=0, VLLM_REQUEST_PER_MINUTE=3)
         [refused] = await hang_up(process, "settings_refused")
         assert "VLLM_MAX_CONCURRENT=0: " in refused["mistakes"]

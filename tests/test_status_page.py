@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,18 +14,15 @@ from playwright.async_api import expect
 
 from scraper.testing.vllm_faults import parse_faults
 from tests.browser import ARTEFACTS, Watched, browser
+from tests.rabbitmq import free_ports
 from tests.service import Service
 from tests.test_whole_path import HANGS_SECONDS, children_of, ended, model, site, submit
 
 TOKEN = "a token of the owner"
 HOSTILE = "<img src=x onerror=alert(1)>"
-expect.set_options(timeout=60_000)  # ms
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+MANY = range(1, 3000)
+"""More products than can be done while a test looks."""
+expect.set_options(timeout=1000 * HANGS_SECONDS)
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def service(tmp_path, model):
         VLLM_REQUESTS_PER_MINUTE=240,
         ALLOW_PRIVATE_ADDRESSES="on",
         FETCH_DELAY=0,
-        HTTP_PORT=free_port(),
+        HTTP_PORT=free_ports(1)[0],
         DASHBOARD_TOKEN=TOKEN,
     )
 
@@ -52,6 +48,7 @@ async def chromium():
 async def looking_at(chromium, origin, *, expected="", **options):
     """The page at `origin`, which may complain about nothing but what is `expected`."""
     context = await chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context.set_default_timeout(1000 * HANGS_SECONDS)
     watched = Watched(await context.new_page(), origin)
     try:
         await watched.page.goto(origin)
@@ -100,7 +97,7 @@ async def done(page, *, above=0):
 
 
 async def test_it_shows_what_happens_as_it_happens_and_survives_a_killed_worker(chromium, service, site):
-    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 200)])
+    await submit(service, *[site.url(f"/product/{number}") for number in MANY])
     async with running(service) as (process, origin), looking_at(chromium, origin) as page:
         await done(page, above=await done(page, above=2))
         await expect(page.locator("#limited")).to_contain_text("VLLM_REQUESTS_PER_MINUTE=240")
@@ -113,7 +110,7 @@ async def test_it_shows_what_happens_as_it_happens_and_survives_a_killed_worker(
 
 
 async def test_controls_work_with_the_token_and_refuse_without(chromium, service, site):
-    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 200)])
+    await submit(service, *[site.url(f"/product/{number}") for number in MANY])
     # a refusal is an error to the browser itself, which says so in its console
     async with running(service) as (_, origin), looking_at(chromium, origin, expected="status of 401") as page:
         await expect(page.locator("#starts")).to_contain_text("/ 240")  # the worker brings its limits
@@ -201,12 +198,12 @@ async def test_it_fits_and_is_kept_as_a_picture(chromium, service, site, model, 
         "dark": {"color_scheme": "dark"},
         "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2},
     }
-    service.environment["VLLM_CIRCUIT_BREAKER_TIMEOUT"] = "2"
+    service.environment["VLLM_CIRCUIT_BREAKER_TIMEOUT"] = "3600"
     await submit(
         service,
-        *[site.url(f"/product/{number}") for number in range(1, 30)],
         site.url("/status/404"),
         site.url("/private/1"),
+        *[site.url(f"/product/{number}") for number in MANY],
     )
     async with running(service) as (_, origin), looking_at(chromium, origin, **options[how]) as page:
         await done(page, above=4)
@@ -224,7 +221,7 @@ async def test_it_fits_and_is_kept_as_a_picture(chromium, service, site, model, 
 async def test_the_dashboard_shows_all_workers_of_the_host(chromium, service, site, tmp_path):
     """Two supervisors and a page that none of them serves."""
     port = service.environment.pop("HTTP_PORT")
-    await submit(service, *[site.url(f"/product/{number}") for number in range(1, 200)])
+    await submit(service, *[site.url(f"/product/{number}") for number in MANY])
     with (
         service.running() as one,
         service.running() as two,

@@ -11,7 +11,7 @@ from scraper.errors import DeliveryLost
 from scraper.models import Failure
 from scraper.ports import Depth, Message
 
-HANGS_SECONDS = 60.0  # far more than any of this takes on a slow machine
+HANGS_SECONDS = 300.0  # far more than any of this takes on a slow machine
 WAITS = (0.4, 1.2)
 DELIVERY_LIMIT = 50
 

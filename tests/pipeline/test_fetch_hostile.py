@@ -228,10 +228,10 @@ async def test_a_process_that_was_stopped_past_its_time_limit_blames_no_site(pat
     monkeypatch.setattr(fetch, "OVERSLEPT_SECONDS", 0.2)
 
     async def stop(reader, writer):
-        time.sleep(0.6)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        time.sleep(1.5)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
         await asyncio.Event().wait()
 
-    async with serve({path: stop}), browser(timeout_seconds=0.2) as get:
+    async with serve({path: stop}), browser(timeout_seconds=1.0) as get:
         with pytest.raises(Held, match="this process was stopped"):
             await get("http://a.com/")
 
@@ -251,14 +251,14 @@ async def test_nor_where_its_time_limit_ended_just_after_it_was_woken(path, brow
 
 
 async def test_a_site_that_is_silent_is_to_blame_where_this_process_was_stopped_before(browser, serve, monkeypatch):  # noqa: F811 - fixtures
-    monkeypatch.setattr(awake, "STOPPED_SECONDS", 0.5)
+    monkeypatch.setattr(awake, "STOPPED_SECONDS", 1.5)
     monkeypatch.setattr(fetch, "Awake", partial(awake.Awake, look_seconds=0.02))
 
     async def say_nothing(reader, writer):
         await asyncio.Event().wait()
 
     async with serve({"/": say_nothing}), browser(timeout_seconds=0.3) as get:
-        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        time.sleep(2.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
         await asyncio.sleep(0.1)
         with pytest.raises(Transient):
             await get("http://a.com/")

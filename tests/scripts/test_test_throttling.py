@@ -13,7 +13,7 @@ from scraper.testing.vllm import SimulatedVLLM
 from tests.rabbitmq import free_ports
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "test_throttling.py"
-HANGS_SECONDS = 240
+HANGS_SECONDS = 600
 QUICK = {"VLLM_MAX_RETRIES": "1", "VLLM_BASE_BACKOFF": "0.05", "VLLM_CIRCUIT_BREAKER_TIMEOUT": "0.5"}
 """For tests that are about something else than the trials."""
 
