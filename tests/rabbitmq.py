@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-START_SECONDS = 120.0  # 5 to 10 s on an idle machine
+START_SECONDS = 300.0  # 5 to 10 s on an idle machine
 STOP_SECONDS = 30.0
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 

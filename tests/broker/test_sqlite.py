@@ -56,7 +56,8 @@ def open_queue(path, clock):
     opened = []
 
     def open_one(**options):
-        queue = QueueFile(path, namespace="scraper", busy_seconds=0.05, **{"clock": clock, "boot": "one", **options})
+        usual = {"clock": clock, "boot": "one", "busy_seconds": 0.05}
+        queue = QueueFile(path, namespace="scraper", **usual | options)
         queue.open()
         opened.append(queue)
         return queue

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from scraper.testing.vllm_faults import parse_faults
 from tests.chaos.queues import RabbitMQ
 from tests.chaos.witnesses import processor_seconds
-from tests.chaos.world import PROGRESS_SECONDS, World, until
+from tests.chaos.world import LOOK_SECONDS, PROGRESS_SECONDS, World, until
 
 Fault: TypeAlias = Callable[[World], Awaitable[None]]
 
@@ -47,7 +47,7 @@ async def workers_killed(world: World) -> None:
         await asyncio.sleep(1)
         if not world.unsettled:
             break
-        _signal(world, signal.SIGKILL, "killed")
+        await _signal(world, signal.SIGKILL, "killed")
 
 
 async def workers_terminated(world: World) -> None:
@@ -62,14 +62,15 @@ async def workers_terminated(world: World) -> None:
             world.start()
             world.count("service restarted")
         else:
-            _signal(world, signal.SIGTERM, "terminated")
+            await _signal(world, signal.SIGTERM, "terminated")
 
 
 async def workers_stopped(world: World) -> None:
     """SIGSTOP of two workers, one after the other, for longer than three heartbeats."""
     await world.until_at_work()
+    workers = await _workers(world, least=2)
     async with asyncio.TaskGroup() as group:
-        for pid in world.random.sample(world.workers(), 2):
+        for pid in world.random.sample(workers, 2):
             group.create_task(_stopped(world, pid))
             await asyncio.sleep(2)
 
@@ -98,11 +99,19 @@ def most_kills(world: World) -> int:
     return max(12, len(world.given.expected) // 40)
 
 
-def _signal(world: World, number: signal.Signals, name: str) -> None:
-    if workers := world.workers():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(world.random.choice(workers), number)
-            world.count(name)
+async def _signal(world: World, number: signal.Signals, name: str) -> None:
+    workers = await _workers(world, least=1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(world.random.choice(workers), number)
+        world.count(name)
+
+
+async def _workers(world: World, *, least: int) -> list[int]:
+    """Those that run now, as soon as there are so many: all may have to be started again first."""
+    async with asyncio.timeout(PROGRESS_SECONDS):
+        while len(workers := world.workers()) < least:  # noqa: ASYNC110 the kernel has no event for it
+            await asyncio.sleep(LOOK_SECONDS)
+        return workers
 
 
 async def _stopped(world: World, pid: int) -> None:
@@ -212,7 +221,7 @@ async def model_in_every_trouble(world: World) -> None:
         world.model.faults.injected.clear()
         [fault] = parse_faults(trouble)
         world.model.faults.add(fault)
-        await until(lambda: world.model.faults.injected.total() >= 5, seconds=60)
+        await until(lambda: world.model.faults.injected.total() >= 5, seconds=PROGRESS_SECONDS)
         await asyncio.sleep(2)
         world.model.faults.clear()
         world.count(f"{fault.kind}", world.model.faults.injected[fault.kind])

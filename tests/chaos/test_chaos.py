@@ -19,7 +19,7 @@ from tests.rabbitmq import PrivateNode
 TASKS = int(os.environ.get("CHAOS_TASKS", "200"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 LANES = int(os.environ.get("CHAOS_LANES", "3"))
-HANGS_SECONDS = 900
+HANGS_SECONDS = 3600
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.chaos.witnesses import call_witness, statement_of
 from tests.store.results import done, query
 
 LANES = 4  # most of a life is waiting
-HANGS_SECONDS = 60
+HANGS_SECONDS = 300
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.chaos.mortal"])
 
