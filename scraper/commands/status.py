@@ -74,6 +74,7 @@ def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
         yield "workers  none is running here"
         return
     yield f"workers  {running['workers']} running; limited by {running['limited_by']}"
+    yield f"GPU      {running['gpu']}"
     yield from time_spent.lines(running["recent_seconds"])
 
 

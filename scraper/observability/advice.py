@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scraper.observability.view import Queue, Throttle, duration, number_of, pause_text
+from scraper.observability.view import Queue, Throttle, duration, number_of, pause_text, seconds_text
 
 WORTH_SAYING = 1.1
 """A limit that would give way by less than this factor is no advice."""
@@ -68,7 +68,8 @@ def _nothing_to_do(seconds: Mapping[str, float], queue: Queue | None) -> Advice 
         return Advice("nothing: the queue is empty")
     if queue is not None and queue.ready == queue.in_hand == 0:
         return Advice(
-            f"waiting: {number_of('task', queue.waiting)} in line for a host's turn, a retry or the model server"
+            f"what {number_of('task', queue.waiting)} {'waits' if queue.waiting == 1 else 'wait'} for: a host's turn, "
+            "a retry, or the model server"
         )
     return Advice("nothing yet") if sum(seconds.values()) <= 0 else None
 
@@ -76,33 +77,33 @@ def _nothing_to_do(seconds: Mapping[str, float], queue: Queue | None) -> Advice 
 def _phase(seconds: Mapping[str, float], *, throttle: Throttle, latency: float | None, elapsed: float) -> Advice:
     total = sum(seconds.values())
     phase = max(seconds, key=lambda each: seconds[each])
-    share = f"{seconds[phase] / total:.0%} of the time"
+    share = f"{seconds[phase] / total:.0%} of their time"
     if phase == "wait_rate":
         return _pace(share, throttle, latency)
     if phase == "wait_slot":
         return _slots(share, throttle, latency)
     if phase in {"first_token", "generate"}:
         return _model(phase, share, throttle, latency, elapsed)
-    sentence, setting = _OTHERS.get(phase, (f"goes to {phase}", ""))
-    return Advice(f"{share} {sentence}", setting)
+    what, more, setting = _OTHERS.get(phase, (phase, "", ""))
+    return Advice(f"{what}: tasks spend {share} on it{more and '; '}{more}", setting)
 
 
 def _pace(share: str, throttle: Throttle, latency: float | None) -> Advice:
     setting = "VLLM_REQUESTS_PER_MINUTE"
     pace = throttle.requests_per_minute
-    sentence = f"{_assigned(setting, pace)}, which {share} waits for"
+    sentence = f"{_assigned(setting, pace)}: tasks wait {share} for it"
     allowed = _allowed(throttle.limit, latency)
     if allowed is None or pace is None:
         return Advice(sentence, setting)
+    at = f"{number_of('slot', throttle.limit or 0)} at {seconds_text(latency)} a request"
     if allowed > pace * WORTH_SAYING:
-        return Advice(f"{sentence}; latency would allow about {allowed:.0f} a minute", setting)
-    slots = _assigned("VLLM_MAX_CONCURRENT", throttle.limit)
-    return Advice(f"{sentence}; latency allows no more with {slots}", setting)
+        return Advice(f"{sentence}; {at} would allow about {allowed:.0f} a minute", setting)
+    return Advice(f"{sentence}; {at} (VLLM_MAX_CONCURRENT) allow no more", setting)
 
 
 def _slots(share: str, throttle: Throttle, latency: float | None) -> Advice:
     setting = "VLLM_MAX_CONCURRENT"
-    sentence = f"{_assigned(setting, throttle.limit)}, whose slots {share} waits for"
+    sentence = f"{_assigned(setting, throttle.limit)}: tasks wait {share} for a free slot"
     allowed, more = _allowed(throttle.limit, latency), _allowed((throttle.limit or 0) + 1, latency)
     if allowed is None or more is None:
         return Advice(sentence, setting)
@@ -110,18 +111,21 @@ def _slots(share: str, throttle: Throttle, latency: float | None) -> Advice:
     if pace is not None and more > pace:
         more = pace
     gain = f"; one more would allow about {more:.0f}, if the GPU has room for it" if more > allowed else ""
-    return Advice(f"{sentence}: at {latency:.1f} s a request that is about {allowed:.0f} a minute{gain}", setting)
+    return Advice(
+        f"{sentence}; at {seconds_text(latency)} a request that is about {allowed:.0f} a minute{gain}", setting
+    )
 
 
 def _model(phase: str, share: str, throttle: Throttle, latency: float | None, elapsed: float) -> Advice:
-    what = "is the model writing" if phase == "generate" else "is the model's queue and its reading of prompts"
+    what = "the model's writing" if phase == "generate" else "the model's queue and its reading of prompts"
+    sentence = f"{what}: tasks spend {share} on it"
     used = None
     if throttle.limit and latency:
         used = throttle.starts_last_minute / elapsed * latency / throttle.limit
     if used is not None and used < SLOTS_BUSY and not throttle.waiting:  # whoever is in line would fill it already
         fill = "more consumers would fill the others: CONCURRENT_CONSUMERS_PER_WORKER"
-        return Advice(f"{share} {what}, with {used:.0%} of the slots in use; {fill}", "CONCURRENT_CONSUMERS_PER_WORKER")
-    return Advice(f"{share} {what}: the GPU's own speed")
+        return Advice(f"{sentence}, with {used:.0%} of the slots in use; {fill}", "CONCURRENT_CONSUMERS_PER_WORKER")
+    return Advice(f"{sentence}; that is the GPU's own speed")
 
 
 def _allowed(slots: int | None, latency: float | None) -> float | None:
@@ -134,13 +138,14 @@ def _assigned(setting: str, value: float | None) -> str:
 
 
 _CONSUMERS = "CONCURRENT_CONSUMERS_PER_WORKER"
-_OTHERS: Mapping[str, tuple[str, str]] = {
-    "wait_circuit": ("waited for a circuit that was open: the model server failed, or an operator's order", ""),
-    "server_pause": ("waited out pauses: the server's, an operator's, or for a setting to be put right", ""),
-    "backoff": ("waits between retries of failed model calls: see the lines llm_retry", ""),
-    "host_delay": ("is politeness to the sites, FETCH_DELAY: pages of more hosts at once would use it", "FETCH_DELAY"),
-    "fetch": (f"is the sites' own speed; more consumers fetch beside each other: {_CONSUMERS}", _CONSUMERS),
-    "clean": ("is the CPU, reading pages: WORKERS uses more cores", "WORKERS"),
-    "validate": ("is the CPU, checking answers: WORKERS uses more cores", "WORKERS"),
-    "store": ("is the results database, RESULTS_URL: is its disk slow?", "RESULTS_URL"),
+_OTHERS: Mapping[str, tuple[str, str, str]] = {
+    "wait_circuit": ("the circuit, which was open", "the model server failed, or it was an operator's order", ""),
+    "server_pause": ("pauses", "the server's, an operator's, or for a setting to be put right", ""),
+    "backoff": ("waits between retries of failed model calls", "see the lines llm_retry", ""),
+    "host_delay": ("politeness to the sites (FETCH_DELAY)", "pages of more hosts at once would use it", "FETCH_DELAY"),
+    "fetch": ("the sites' own speed", f"more consumers fetch beside each other: {_CONSUMERS}", _CONSUMERS),
+    "clean": ("the CPU, reading pages", "WORKERS uses more cores", "WORKERS"),
+    "validate": ("the CPU, checking answers", "WORKERS uses more cores", "WORKERS"),
+    "store": ("the results database, RESULTS_URL", "is its disk slow?", "RESULTS_URL"),
 }
+"""What it is, what would help, and the setting for it."""

@@ -19,6 +19,7 @@ from typing import Any, Self
 from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event, LlmRequest, QueueDepth, WorkerRestarted
 from scraper.observability.advice import advice
 from scraper.observability.following import Following
+from scraper.observability.gpu import gpu
 from scraper.observability.history import STEP_SECONDS, History, Step
 from scraper.observability.said import said
 from scraper.observability.tally import Tally
@@ -173,6 +174,13 @@ class Picture:
             away=total.away,
             elapsed_s=elapsed,
         )
+        busy = gpu(
+            throttle,
+            total.away,
+            request_seconds=minute.latency.total_seconds,
+            answers=minute.latency.count,
+            elapsed_s=elapsed,
+        )
         return View(
             at=now,
             throttle=throttle,
@@ -195,6 +203,8 @@ class Picture:
             tokens_per_second=minute.tokens / elapsed,
             finished_per_minute=round(per_minute, 1),
             seconds_left=_seconds_left(left, per_minute, throttle.paused_for_s),
+            gpu=busy.sentence,
+            gpu_state=busy.state,
             limited_by=in_one_line(advised.sentence),
             change=advised.setting,
             spark=self._spark(now),

@@ -23,6 +23,20 @@ PHASES: Mapping[str, str] = {
 }
 """Every phase of a task, in its order, and what it waits for or works on."""
 
+NAMES: Mapping[str, str] = {
+    "wait_rate": "pace",
+    "wait_slot": "slot",
+    "wait_circuit": "circuit",
+    "server_pause": "pause",
+    "host_delay": "politeness",
+    "fetch": "sites",
+    "generate": "writing",
+    "first_token": "reading",
+    "clean": "cleaning",
+    "validate": "checking",
+}
+"""The same in a word, where there is no room; the status page calls them so too."""
+
 
 def lines(seconds: Mapping[str, float]) -> Iterator[str]:
     """One line for each phase that is worth it."""

@@ -93,6 +93,8 @@ class View:
     tokens_per_second: float
     finished_per_minute: float
     seconds_left: float | None
+    gpu: str  # how the model server is, in a line that begins with the word for it
+    gpu_state: str  # that of `gpu.Gpu`
     limited_by: str
     change: str  # the setting to change; empty: none would help
     spark: Sequence[int]  # starts in each ten seconds of the last minutes
@@ -160,7 +162,7 @@ def plain_line(view: View) -> str:
     ]
     if view.seconds_left is not None:
         parts.append(f"{duration(view.seconds_left)} left")
-    return " · ".join(parts) + f" · limited by {view.limited_by}"
+    return " · ".join(parts) + f" · GPU {view.gpu} · limited by {view.limited_by}"
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -12,21 +12,21 @@ def said(throttle=LIMITS, *, latency=3.5, queue=None, away=None, elapsed=60.0, *
 
 def test_a_pace_below_what_latency_allows_says_what_it_would_allow():
     found = said(wait_rate=73.0, generate=27.0)
-    assert (
-        found.sentence
-        == "VLLM_REQUESTS_PER_MINUTE=20, which 73% of the time waits for; latency would allow about 34 a minute"
+    assert found.sentence == (
+        "VLLM_REQUESTS_PER_MINUTE=20: tasks wait 73% of their time for it; 2 slots at 3.5 s a request would allow "
+        "about 34 a minute"
     )
     assert found.setting == "VLLM_REQUESTS_PER_MINUTE"
 
 
 def test_a_pace_that_latency_does_not_exceed_is_not_said_to_be_the_way_out():
-    assert "latency allows no more with VLLM_MAX_CONCURRENT=2" in said(wait_rate=9.0, latency=6.0).sentence
+    assert "2 slots at 6.0 s a request (VLLM_MAX_CONCURRENT) allow no more" in said(wait_rate=9.0, latency=6.0).sentence
 
 
 def test_slots_are_counted_in_what_they_finish_a_minute():
     found = said(wait_slot=60.0, generate=40.0, latency=12.0)
     assert found.sentence == (
-        "VLLM_MAX_CONCURRENT=2, whose slots 60% of the time waits for: at 12.0 s a request that is about 10 a minute; "
+        "VLLM_MAX_CONCURRENT=2: tasks wait 60% of their time for a free slot; at 12.0 s a request that is about 10 a minute; "
         "one more would allow about 15, if the GPU has room for it"
     )
     assert found.setting == "VLLM_MAX_CONCURRENT"
@@ -99,6 +99,6 @@ def test_nothing_limits_where_nothing_is_left():
 def test_without_limits_or_latency_it_says_less_and_nothing_wrong():
     assert (
         said(Throttle(), latency=None, wait_rate=1.0).sentence
-        == "VLLM_REQUESTS_PER_MINUTE, which 100% of the time waits for"
+        == "VLLM_REQUESTS_PER_MINUTE: tasks wait 100% of their time for it"
     )
     assert said(Throttle(), latency=None, wait_slot=1.0).setting == "VLLM_MAX_CONCURRENT"

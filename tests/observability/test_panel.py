@@ -53,6 +53,32 @@ def test_the_panel_fits_its_terminal_and_shows_every_figure(width):
         assert "circuit_breaker_opened" in text
 
 
+@pytest.mark.parametrize("width", range(60, 130, 7))
+def test_what_has_no_room_is_left_out_whole(width):
+    picture = heard(STARTED, received(), request(), answer(), settled("park", "robots", wait_rate=73.0, generate=27.0))
+    picture.queue_says(Queue(5, 2, 1), at=NOW)
+    assert "…" not in drawn(picture.view(NOW), width, no_color=True, color_system=None).partition("worker_started")[0]
+
+
+def test_the_first_line_is_a_bar_of_what_is_done_parked_and_left():
+    first = drawn(busy(), 100, no_color=True, color_system=None).splitlines()[1]
+    bar = first.split()[1]
+    assert (bar.count("█"), bar.count("▓"), len(bar)) == (0, 5, 41)  # one of nine is finished, and that is parked
+    assert "11% done, 1 min 04 s left, 1 of 9 tasks, 7.5 a minute" in first
+
+
+def test_whether_the_gpu_is_idle_busy_or_protected_stands_above_all_figures():
+    left_alone = drawn(busy(), 100, no_color=True, color_system=None)
+    assert "GPU         ▲ protected: left alone because it fails, next try in 55 s" in left_alone
+    idle = drawn(heard(STARTED, request(), answer()).view(NOW + 59), 100, no_color=True, color_system=None)
+    assert "GPU         ○ idle, 3% of its 2 slots in use over the last minute" in idle
+
+
+def test_where_the_time_goes_is_one_bar_with_a_name_to_each_part():
+    text = drawn(busy(), 100, no_color=True, color_system=None)
+    assert f"time        {'█' * 18}{'▓' * 6}  █ pace 73%  ▓ writing 27%" in text
+
+
 def test_without_colours_it_says_everything_in_words():
     assert "\x1b[3" not in drawn(busy(), 100, no_color=True)
     assert "▲ OPEN" in drawn(busy(), 100, no_color=True)
@@ -60,7 +86,7 @@ def test_without_colours_it_says_everything_in_words():
 
 def test_before_anything_has_happened_it_shows_that():
     text = drawn(heard().view(NOW), 80, no_color=True, color_system=None)
-    assert "limited by nothing yet" in text
+    assert "limited by  nothing yet" in text
 
 
 def test_text_of_others_is_never_taken_for_markup():

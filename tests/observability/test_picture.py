@@ -298,7 +298,7 @@ def test_a_view_is_json_and_one_plain_line():
     assert plain_line(view).startswith(
         "1 done, 0 parked, 4 left · in flight 0/2 · starts 1/20 a minute · circuit closed"
     )
-    assert "VLLM_REQUESTS_PER_MINUTE=20, which 70% of the time waits for" in plain_line(view)
+    assert "GPU busy, 100% of its 2 slots in use over the last minute · limited by VLLM_REQUESTS" in plain_line(view)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(40, "40 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])

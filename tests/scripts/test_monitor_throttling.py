@@ -38,8 +38,8 @@ def test_in_a_pipe_it_says_one_line_every_ten_requests_and_passes_other_lines_th
     assert said[3] == "Traceback"
     assert said[4].startswith("25 done, 0 parked")
     assert (
-        "limited by VLLM_REQUESTS_PER_MINUTE=20, which 70% of the time waits for; latency would allow about 40 a minute"
-        in said[4]
+        "limited by VLLM_REQUESTS_PER_MINUTE=20: tasks wait 70% of their time for it; 2 slots at 3.0 s a request "
+        "would allow about 40 a minute" in said[4]
     )
     assert said[5] == "25 tasks: 25 done, 0 parked"
     assert len(said) == 6

@@ -59,6 +59,7 @@ const CIRCUITS = { closed: ["● closed", "good"], half_open: ["◐ half open", 
 function showTiles() {
   const { throttle, counts, outcomes } = view;
   say("limited", view.limited_by);
+  say("gpu", `GPU: ${view.gpu}`);
   document.querySelector(".limited").classList.toggle("held", throttle.circuit !== "closed" || Boolean(throttle.misconfigured) || Object.keys(view.away).length > 0);
   $("change").hidden = !view.change;
   say("setting", view.change);
