@@ -79,6 +79,8 @@ async def test_the_same_question_is_answered_from_memory():
         {"document": replace(PAGE, text="Kettle 59.00")},
         {"document": replace(PAGE, title="Other")},
         {"document": replace(PAGE, structured=({"price": 1},))},
+        {"document": replace(PAGE, outline="1")},
+        {"document": replace(PAGE, text="Kettle 49.00K", title="ettle")},
         {"task": replace(TASK, schema={**SCHEMA, "required": ["name"]})},
         {"task": replace(TASK, instructions="the other kettle")},
         {"task": replace(TASK, url="https://e.example/other")},
@@ -89,6 +91,14 @@ async def test_another_question_is_asked(changed):
     model, memory = Model(), Memory()
     await ask(once(model, memory))
     await ask(once(model, memory), **changed)
+    assert model.asked == 2
+
+
+async def test_where_redirects_have_led_is_part_of_the_question():
+    model, memory, elsewhere = Model(), Memory(), fresh()
+    await ask(once(model, memory))
+    elsewhere.url = "https://e.example/kettle-2"
+    await ask(once(model, memory), trace=elsewhere)
     assert model.asked == 2
 
 
