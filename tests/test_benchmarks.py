@@ -241,10 +241,10 @@ def test_grounding_is_measured_by_a_pages_own_values_and_those_of_others(tmp_pat
 
 
 async def test_the_peers_benchmark_measures_at_the_server_what_all_processes_do_together():
-    in_flight, starts, used_share = await peers.measure("scraper", seconds=2)
+    in_flight, starts, used_share = await peers.measure("scraper", seconds=4)
     assert in_flight <= peers.IN_FLIGHT
     assert 2 * peers.PROCESSES <= starts <= peers.STARTS
-    assert 0 < used_share <= 1.1  # two seconds hold few starts
+    assert 0 < used_share <= 1.1  # four seconds hold few starts, and the first may have been seen late
 
 
 def test_the_grants_benchmark_counts_grants_and_cpu_of_both_sides():

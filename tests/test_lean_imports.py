@@ -7,7 +7,7 @@ WORKER = "import scraper.main, scraper.app, scraper.observability.logs, scraper.
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def test_a_worker_does_not_import_what_its_libraries_have_for_terminals():

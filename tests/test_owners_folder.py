@@ -15,7 +15,7 @@ def test_a_clone_beside_the_pages_is_not_taken_for_the_program(tmp_path):
     """A clone is a folder called scraper, and so an empty package to whatever Python starts beside it."""
     (tmp_path / "scraper").mkdir()
     command = [sys.executable, "-m", "scraper.main", "--version"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert ran.stdout.startswith("scraper, version"), ran.stderr
 
 

@@ -34,7 +34,7 @@ def service(tmp_path, namespace):
 
 def refused(service, what, *, commands=COMMANDS):
     for command in commands:
-        ran = service(*command, seconds=60)
+        ran = service(*command, seconds=300)
         assert ran.returncode == 1, (command, ran.stderr)
         for part in what:
             assert part in ran.stderr, (command, ran.stderr)
@@ -101,7 +101,7 @@ async def test_a_wrong_start_takes_no_task_along(service):
         database.execute("UPDATE queue_meta SET value = ? WHERE key = 'schema_version'", (version,))
     async with SimulatedVLLM(preset="rtx5090-8b", time_scale=40) as model:
         service.environment["VLLM_BASE_URL"] = model.base_url
-        ran = await asyncio.to_thread(service, "--until-empty", seconds=60)
+        ran = await asyncio.to_thread(service, "--until-empty", seconds=300)
     assert ran.returncode == 0, ran.stderr
     assert [row["status"] for row in await asyncio.to_thread(service.results)] == ["done"]
 

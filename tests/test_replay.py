@@ -142,7 +142,7 @@ async def queued(broker, count):
     found = []
     async with broker.consumer() as consumer:
         for _ in range(count):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 delivery = await consumer.receive()
             found.append((delivery.message.task_id, delivery.message.submission))
             await delivery.ack()
@@ -342,7 +342,7 @@ async def test_a_replay_that_is_killed_loses_nothing_and_the_next_one_repeats_no
         found = Counter()
         async with broker.consumer() as consumer:
             while len(found) < len(names) or found.total() < queued_up:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(300):
                     delivery = await consumer.receive()
                 found[delivery.message.task_id, delivery.message.submission] += 1
                 await delivery.ack()

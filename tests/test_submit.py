@@ -178,7 +178,7 @@ async def test_a_slow_source_is_not_held_back_until_a_batch_is_full(store):
 
     def slow():
         yield from entries("first")
-        assert more.wait(30)
+        assert more.wait(300)
         yield from entries("second")
 
     class Seen(Queue):
@@ -227,7 +227,7 @@ async def test_breaking_off_ends_the_reading_too(store):
     with pytest.raises(asyncio.CancelledError):
         await task
     del task
-    assert await asyncio.to_thread(ended.wait, 30)
+    assert await asyncio.to_thread(ended.wait, 300)
 
 
 async def test_ids_are_remembered_only_after_the_broker_has_them(store):

@@ -45,7 +45,7 @@ class Watched:
         self._add(self.events, event)
 
     async def until(self, condition):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
@@ -173,7 +173,7 @@ async def test_the_second_asking_stops_at_once():
         stop.ask()
         await watched.until(lambda: (0, "drain") in watched.lines)
         stop.ask()
-        async with asyncio.timeout(60):  # of the hour that it would have had
+        async with asyncio.timeout(300):  # of the hour that it would have had
             await running
     assert [line for _, line in watched.lines] == ["up", "drain", "now", "ended"]
 

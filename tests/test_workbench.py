@@ -51,7 +51,7 @@ async def test_replays_and_drops_go_on_while_workers_run(service, site, model, p
     with service.running() as process:
         await said(service, "dead", "replay", *parked_pages[:3])
         await said(service, "dead", "drop", parked_pages[3], "--yes")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while (await asyncio.to_thread(service.status))["done"] < 3:  # noqa: ASYNC110 another process
                 await asyncio.sleep(0.05)
         process.terminate()

@@ -17,7 +17,7 @@ from scraper.store.sqlite import SqliteStore
 from scraper.worker import Limits, Worker
 from tests.broker.conftest import place  # noqa: F401 a fixture
 
-HANGS_SECONDS = 60.0
+HANGS_SECONDS = 300.0
 
 
 class ScriptedPipeline:

@@ -28,7 +28,7 @@ def test_the_switch_waits_for_other_processes_that_make_it(tmp_path):
     processes = [context.Process(target=_open_all, args=(paths, ready, results)) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
-    said = [results.get(timeout=60) for _ in range(PROCESSES * FILES)]
+    said = [results.get(timeout=300) for _ in range(PROCESSES * FILES)]
     for process in processes:
         process.join()
     results.close()

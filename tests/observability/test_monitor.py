@@ -97,7 +97,7 @@ class Following:
 
     def until(self, text):
         with self._more:
-            assert self._more.wait_for(lambda: text in self.read, timeout=30), self.read
+            assert self._more.wait_for(lambda: text in self.read, timeout=300), self.read
 
     def stop(self):
         self._stopped.set()

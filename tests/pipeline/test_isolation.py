@@ -166,7 +166,7 @@ async def test_a_child_that_hangs_is_killed(tmp_path):
 async def test_a_cancelled_task_leaves_no_child_behind(tmp_path):
     cleaner = Cleaner(command=noting(tmp_path, "import time; time.sleep(1000)"))
     cleaning = asyncio.create_task(cleaner(page(LARGE), TASK, suspect=True))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await until(lambda: pids(tmp_path))
         cleaning.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -177,7 +177,7 @@ async def test_a_cancelled_task_leaves_no_child_behind(tmp_path):
 async def test_no_more_children_run_at_once_than_allowed(tmp_path):
     cleaner = Cleaner(children=1, command=noting(tmp_path, "import time; time.sleep(1000)"))
     cleanings = [asyncio.create_task(cleaner(page("x"), TASK, suspect=True)) for _ in range(3)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await until(lambda: len(pids(tmp_path)) == 1)
         cleanings[0].cancel()
         await until(lambda: len(pids(tmp_path)) == 2)

@@ -35,7 +35,7 @@ async def test_four_processes_write_into_one_new_file(tmp_path):
     path = tmp_path / "results.db"
     with ExitStack() as stack:
         writers = [stack.enter_context(writer(path, f"writer{number}", 60)) for number in range(4)]
-        said = [process.communicate(timeout=60)[0].split() for process in writers]
+        said = [process.communicate(timeout=300)[0].split() for process in writers]
     assert [process.returncode for process in writers] == [0, 0, 0, 0]
     async with SqliteStore(path, create=False) as store:
         stored = [row.task_id for row in await rows_of(store)]
@@ -51,7 +51,7 @@ async def test_a_killed_writer_loses_nothing_that_it_had_saved_and_leaves_nothin
         said = [process.stdout.readline().strip() for _ in range(saves_before_the_end)]
         process.send_signal(signal.SIGKILL)
         said += process.stdout.read().split()
-        assert len(other.communicate(timeout=60)[0].split()) == 60
+        assert len(other.communicate(timeout=300)[0].split()) == 60
     assert_intact(path)
     async with SqliteStore(path, create=False) as store:
         known = await store.known(said)
@@ -85,7 +85,7 @@ async def main():
 
 asyncio.run(main())
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
     assert ran.stderr == ""
     error, between, after = ran.stdout.splitlines()
     assert "input/output error" in error or "disk full" in error

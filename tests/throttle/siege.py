@@ -18,7 +18,7 @@ class Server:
     def __init__(self, base_url):
         self.base_url = base_url
         self._root = base_url.removesuffix("/v1")
-        self._http = httpx.Client(trust_env=False)
+        self._http = httpx.Client(trust_env=False, timeout=60)
 
     def stats(self):
         return self._http.get(f"{self._root}/_stats", params={"last": 100_000}).json()
