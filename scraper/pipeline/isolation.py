@@ -20,12 +20,12 @@ import scraper
 from scraper.errors import Held, Permanent
 from scraper.models import Document, Page, ParkReason, Task
 from scraper.pipeline.clean import clean, clean_text
-from scraper.pipeline.nesting import multiplies, tags_of, too_deep
+from scraper.pipeline.nesting import crowded, multiplies, tags_of, too_deep
 from scraper.pipeline.schema import compile_schema
 from scraper.pipeline.structured.plan import sources_for
 
 LARGE_CHARS: Final = 256 * 1024
-MANY_TAGS: Final = 20_000  # the worst that fewer can do to the parser is about a second
+MANY_TAGS: Final = 20_000  # the worst that fewer can do to the parser is about half a second
 CHILDREN: Final = 2  # at once; a machine's processors also run workers
 CHILD_SECONDS: Final = 30.0  # on the wall; ten of processor time, see clean_process
 NO_CHILD_SECONDS: Final = 15.0  # until a page is looked at again that no process could be started for
@@ -40,7 +40,7 @@ def needs_child(html: str) -> bool:
     if len(html) > LARGE_CHARS:
         return True
     tags = tags_of(html)
-    return tags > MANY_TAGS or too_deep(html, tags=tags) or multiplies(html, tags=tags)
+    return tags > MANY_TAGS or crowded(html) or too_deep(html, tags=tags) or multiplies(html, tags=tags)
 
 
 class Cleaner:

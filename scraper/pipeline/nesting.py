@@ -1,4 +1,8 @@
-"""Pages that parsing would take long or much memory for, told by counting; and how to make deep ones harmless."""
+"""Pages that parsing would take long or much memory for, told by counting; and how to make deep ones harmless.
+
+What counts is a page's text, so a page that wants to can hide from it: closing tags in a comment, `>` in the value of an
+attribute. Those cost the process that parses them as much time as it may take for a page; see isolation.py.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,52 @@ import re
 from typing import Final
 
 MAX_DEPTH: Final = 512  # as in Chromium; lexbor's time grows with the square of it: 17 s at 100,000
-MANY_TAGS: Final = 8000  # fewer are not worth a second look
-MANY_UNCLOSED: Final = 4000  # tags left open; fewer cannot cost more than about 0.1 s
+MAX_STEPS: Final = 64_000_000  # tags × depth: for each tag lexbor may walk through all that are open, 1-5 ns each
 
 MANY_ELEMENTS: Final = 250_000  # a quarter of a second and 100 MB; of 160 real pages the worst comes to 200,000
+MANY_ATTRIBUTES: Final = 10_000  # of one tag: each is compared with all before it, 0.15 s; no real page has so many
+
+_LOOK: Final = 2 * 1024  # characters of the page between two counts
 
 
 def too_deep(html: str, *, tags: int) -> bool:
-    """Whether so many of its `tags` stay open that parsing would take long; counted, not parsed."""
-    return tags > MANY_TAGS and tags - 2 * html.count("</") > MANY_UNCLOSED
+    """Whether so many of its `tags` may be open at once that parsing would take long; counted, not parsed."""
+    return tags * tags > MAX_STEPS and tags * _open_at_once(html) > MAX_STEPS
+
+
+def _open_at_once(html: str) -> int:
+    """How many tags are open at the deepest place of the page, or more: those that need no end count as well."""
+    most = still_open = 0
+    for begin in range(0, len(html), _LOOK):
+        closing = html.count("</", begin, begin + _LOOK + 1)
+        opening = html.count("<", begin, begin + _LOOK) - closing
+        most = max(most, still_open + opening)
+        still_open = max(0, still_open + opening - closing)
+    return most
+
+
+def crowded(html: str) -> bool:
+    """Whether a tag may have so many attributes that parsing it would take long: 17 s for 100,000.
+
+    So many need room, and within that room is no end of a tag: a page is mostly only looked at where one should be.
+    """
+    begin = 0
+    while len(html) - begin > 2 * MANY_ATTRIBUTES:
+        end = html.rfind(">", begin, begin + 2 * MANY_ATTRIBUTES)
+        if end < 0:
+            end = html.find(">", begin + 2 * MANY_ATTRIBUTES)
+            within = html[begin : end if end > 0 else len(html)]
+            if (tag := _TAG_BEGINS.search(within)) and _names_after(within, tag.end()) > MANY_ATTRIBUTES:
+                return True
+            if end < 0:
+                return False
+        begin = end + 1
+    return False
+
+
+def _names_after(text: str, begin: int) -> int:
+    """How many attributes `text` can hold at most: each stands behind one of these characters."""
+    return sum(text.count(each, begin) for each in " \n\t\r\f/\"'")
 
 
 def multiplies(html: str, *, tags: int) -> bool:
@@ -55,6 +96,7 @@ def flatten(html: str) -> str:
     return _TAG.sub(keep, html)
 
 
+_TAG_BEGINS: Final = re.compile("<[a-zA-Z]")
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/<>]*+)[^<>]*+>")
 _UNNESTED_TAGS: Final = (
     "area base br col embed hr img input link meta source track wbr p li td th tr dt dd option optgroup tbody thead "

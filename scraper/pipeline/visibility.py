@@ -53,7 +53,7 @@ def _remove(node: LexborNode, kind: str) -> bool:
     """Cut out an element that a rule hides, or of it what the rule surely hides."""
     if node.tag in _NEVER_BY_RULE or node.parent is None:
         return False
-    if kind == "zero_size" and any(each.mem_id != node.mem_id for each in node.css("[class], [id], [style]")):
+    if kind == "zero_size" and any(child.css_first("[class], [id], [style]") for child in node.iter()):
         return False  # lists get no font size to close the gaps between their items, which then have their own
     node.decompose()
     return True

@@ -239,8 +239,12 @@ class Writer:
 
     def moment(self, node: LexborNode) -> None:
         stamp = node.attrs.get("datetime")
-        if stamp and len(stamp) <= 40 and stamp not in node.text():
+        if stamp and len(stamp) <= 40 and stamp not in self._just_written():
             self.line.append(f" ({stamp})")
+
+    def _just_written(self) -> str:
+        """The end of the line, as long as any moment that is written in words."""
+        return "".join(each[-80:] for each in self.line[-8:])
 
 
 def absolute(base_url: str | None, reference: str) -> str:

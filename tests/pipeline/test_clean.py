@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scraper.pipeline.clean import clean, clean_text
-from scraper.pipeline.nesting import MAX_DEPTH, flatten, tags_of, too_deep
+from scraper.pipeline.nesting import MANY_ATTRIBUTES, MAX_DEPTH, crowded, flatten, tags_of, too_deep
 from scraper.pipeline.style_sheets import hiding_rules
 from scraper.pipeline.visibility import hidden_by
 from scraper.pipeline.writer import MAX_LINK_CHARS
@@ -311,6 +311,54 @@ def test_a_page_of_unclosed_tags_is_flattened_and_keeps_its_text():
     assert too_deep(page, tags=tags_of(page))
     assert flatten(page).count("<font") == MAX_DEPTH
     assert text_of(page).split() == [f"word{n}" for n in range(10_000)]
+
+
+@pytest.mark.parametrize("pair", [("<div>", "</div>"), ("<ul><li>", "</li></ul>")])
+def test_tags_that_are_all_closed_in_the_end_are_flattened_as_well(pair):
+    opening, closing = pair
+    page = f"<p>before {opening * 50_000}deep{closing * 50_000} after"
+    assert too_deep(page, tags=tags_of(page))
+    assert text_of(page).replace("- ", "").split() == ["before", "deep", "after"]
+
+
+def test_closing_tags_that_close_nothing_hide_no_depth():
+    page = "</b>" * 50_000 + "<div>" * 50_000
+    assert too_deep(page, tags=tags_of(page))
+
+
+def test_many_tags_in_a_few_open_ones_are_not_too_deep():
+    page = "<div><table>" + "<tr><td><b>x</b></td><td>y</td></tr>\n" * 20_000 + "</table></div>"
+    assert not too_deep(page, tags=tags_of(page))
+
+
+def test_no_more_attributes_are_allowed_in_one_tag_than_take_no_time():
+    def tag(attributes):
+        return f"<p>text</p><div {' '.join(f'a{n}=1' for n in range(attributes))}>text</div>"
+
+    assert crowded(tag(MANY_ATTRIBUTES + 1))
+    assert crowded(tag(MANY_ATTRIBUTES + 1).removesuffix(">text</div>"))
+    assert not crowded(tag(1000) * 20)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "",
+        "x " * 100_000,
+        f"<script>{'a = b; ' * 20_000}</script>",
+        f"<img src='data:image/png;base64,{'iVBORw0KGgo/' * 8000}'>",
+        f"<!-- {'- ' * 40_000} -->",
+    ],
+    ids=["nothing", "text", "script", "picture", "comment"],
+)
+def test_what_is_long_without_attributes_is_not_taken_for_them(page):
+    assert not crowded(page)
+
+
+def test_moments_one_in_the_other_take_no_time():
+    """Time that grows with the square of their number was five seconds here."""
+    moment = '<time datetime="2024-05-01">'
+    assert text_of(f"{moment * 20_000}today{'</time>' * 20_000}").startswith("today (2024-05-01)")
 
 
 def test_unclosed_list_items_and_paragraphs_are_not_too_deep_once_counted():

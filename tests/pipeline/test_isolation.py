@@ -78,7 +78,16 @@ MULTIPLYING = [
 
 
 @pytest.mark.parametrize(
-    "html", ["x" * (LARGE_CHARS + 1), "<b>" * (MANY_TAGS + 1), "<div>" * 9000, *MULTIPLYING], ids=lambda html: html[:20]
+    "html",
+    [
+        "x" * (LARGE_CHARS + 1),
+        "<b>" * (MANY_TAGS + 1),
+        "<div>" * 9000,
+        "<ul>" * 9000 + "</ul>" * 9000,
+        f"<div {' '.join(f'a{n}' for n in range(12_000))}>",
+        *MULTIPLYING,
+    ],
+    ids=lambda html: html[:20],
 )
 def test_pages_that_may_take_long_need_a_child(html):
     assert needs_child(html)
