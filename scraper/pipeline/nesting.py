@@ -1,7 +1,7 @@
 """Pages that parsing would take long or much memory for, told by counting; and how to make deep ones harmless.
 
-What counts is a page's text, so a page that wants to can hide from it: closing tags in a comment, `>` in the value of an
-attribute. Those cost the process that parses them as much time as it may take for a page; see isolation.py.
+It is the text that is counted in, and a page that wants to can hide from that: by closing tags in a comment, by `>` in
+the value of an attribute. Such pages cost a child as much time as it may take for one; see isolation.py.
 """
 
 from __future__ import annotations

@@ -6,18 +6,16 @@ Pure, and safe with what a model can be made to write: endless numbers, NaN, one
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
 from scraper.errors import Permanent
 from scraper.json_text import NotStrict, read_strict
 from scraper.models import Json, ParkReason
 from scraper.pipeline.schema import CompiledSchema
+from scraper.pipeline.structured.loose_json import MAX_MENDED_CHARS, mended
 
 MAX_VIOLATIONS: Final = 10  # told to the model; more do not help it
 MAX_WHAT_CHARS: Final = 200
-MAX_REPAIRED_CHARS: Final = 32 * 1024
-MAX_REPAIRED_STEPS: Final = 8 << 20  # a third of a second; a name without quotes is looked for in all that follows
 
 
 def parse(answer: str) -> Json:
@@ -34,10 +32,10 @@ def parse(answer: str) -> Json:
     except RecursionError as error:
         raise _bad("is nested too deeply") from error
     except ValueError as error:
-        mended = None if _beyond_repair(text, error) else _mended(text)
-        if mended is None:
+        meant = None if _beyond_repair(text, error) else _meant(text)
+        if meant is None:
             raise _bad(_where(text, error)) from error
-        return mended
+        return meant
 
 
 def violations(schema: CompiledSchema, data: Json) -> tuple[str, ...]:
@@ -74,17 +72,12 @@ def _beyond_repair(text: str, error: ValueError) -> bool:
     return error.msg.startswith(("Unterminated string", "Extra data")) or error.pos >= len(text.rstrip())
 
 
-def _mended(text: str) -> Json:
+def _meant(text: str) -> Json:
     """The object or array that broken JSON was meant to be, or None."""
-    if len(text) > MAX_REPAIRED_CHARS or not text.lstrip().startswith(("{", "[")):
+    if len(text) > MAX_MENDED_CHARS or not text.lstrip().startswith(("{", "[")):
         return None
-    if len(text) * len(_BARE_NAME.findall(text)) > MAX_REPAIRED_STEPS:
-        return None
-    import json_repair  # noqa: PLC0415 rare, and it costs memory
-
     try:
-        mended = json_repair.repair_json(text, skip_json_loads=True)
-        value = read_strict(mended) if isinstance(mended, str) else None
+        value = read_strict(mended(text))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) and value else None
@@ -115,6 +108,3 @@ def _known(step: str | int, schema: CompiledSchema) -> str:
 
 def _bad(what: str) -> Permanent:
     return Permanent(ParkReason.BAD_ANSWER, f"the answer {what}")
-
-
-_BARE_NAME: Final = re.compile(r"[{,]\s*[A-Za-z_]\w*\s*:")

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from scraper.errors import Permanent
@@ -71,21 +68,21 @@ def test_an_answer_that_just_ends_is_not_completed(answer):
     assert "is not JSON" in refusal(answer)
 
 
-def test_an_answer_of_names_without_quotes_is_mended_only_as_far_as_that_takes_no_time():
-    """Twice as many take four times as long: 8000 of them stopped everything else for nine seconds."""
-    assert parse("{" + ", ".join(f"a{n}: b{n}" for n in range(300)) + "}")["a299"] == "b299"
-    assert "is not JSON" in refusal("{" + ",".join(f"a{n}:b" for n in range(4000)) + "}")
-    prose = 'Small, fast, and "quiet", they say, ' * 800
-    assert set(parse(f'{{"text": "{prose}", "n": 1,}}')) >= {"text"}
+def test_an_answer_is_mended_only_where_its_meaning_is_beyond_doubt():
+    assert parse("{'a': [1, 2,], b: \"it's\", /* note */ c: true,}") == {"a": [1, 2], "b": "it's", "c": True}
+    for answer in ("{'a': 1 2}", "{'a': b}", "{'a': 1 'b': 2}", "{'a': 1} and more", "{'a': 1, 'b", '{\'a\': "x" y"}'):
+        assert "is not JSON" in refusal(answer)
+
+
+@pytest.mark.parametrize("broken", ["{", "(", '("a"', "{1", "{a,", "{a:", "[{", "'", '"a" "b" ', "/*", "a:b,"])
+def test_mending_takes_no_time_whatever_the_answer(broken):
+    """Time that grows with the square of an answer's length was up to 24 seconds here, in which everything waits."""
+    answer = "[" + broken * (200_000 // len(broken))
+    assert "the answer" in refusal(answer)
 
 
 def test_an_error_never_quotes_the_answer():
     assert "SECRET" not in refusal('{"SECRET": SECRET}' + "SECRET" * 10_000)
-
-
-def test_repairing_is_not_loaded_where_nothing_is_broken():
-    code = "import sys, scraper.pipeline.validate as v; v.parse('{}'); sys.exit('json_repair' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_data_that_fits_has_no_violations():

@@ -29,7 +29,7 @@ def values_in(text: str) -> list[Json]:
         return [value] if end else []
     text = _unwrapped(text)
     found = list(_roots(text))
-    return found or list(_roots(_mended(text)))
+    return found or list(_roots(mended(text)))
 
 
 def read_at(text: str, begin: int) -> tuple[Json, int]:
@@ -42,7 +42,7 @@ def read_at(text: str, begin: int) -> tuple[Json, int]:
 
 def literal_at(text: str, begin: int) -> Json:
     """The object or array that a script writes at `begin` with names, single quotes and comments, as programs may."""
-    literal = _mended(text[begin : begin + MAX_LITERAL_CHARS], balanced=True)
+    literal = mended(text[begin : begin + MAX_LITERAL_CHARS], balanced=True)
     return read_at(literal, 0)[0]
 
 
@@ -68,7 +68,7 @@ def _unwrapped(text: str) -> str:
     return html.unescape(text) if "&quot;" in text and '"' not in text else text
 
 
-def _mended(text: str, *, balanced: bool = False) -> str:
+def mended(text: str, *, balanced: bool = False) -> str:
     """Token by token: comments and trailing commas go, names and strings get their double quotes.
 
     With `balanced`, it stops where the first bracket closes. A name that is no value, as in `{price: current}`, stays
@@ -100,7 +100,7 @@ def _mended(text: str, *, balanced: bool = False) -> str:
             parts.append(token)
         else:
             parts.append(_LITERALS.get(token, token))
-    return "".join(parts)
+    return " ".join(parts)  # 1 and 2 side by side are not 12
 
 
 def _string(token: str) -> str:
