@@ -36,7 +36,6 @@ MOST_GATHERED_BYTES: Final = 16 * 1024
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """A host's next address is tried when one has not answered for this long (RFC 8305)."""
 _WITHOUT_BODY: Final = {204, 304}
-_FRAMING: Final = {b"content-length", b"transfer-encoding"}
 
 
 class NotHttp(Exception):
@@ -104,12 +103,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_free(self) -> bool:
-        """Whether another request may be written."""
-        return self._complete and self._keeps_alive and not self._pieces and self._error is None
+        """Whether another request may be written: the last one has left, and its response was read, to their ends."""
+        return self._transport is not None and self._is_idle and self._transport.get_write_buffer_size() == 0
 
     def send(self, head: bytes, body: bytes = b"") -> None:
-        """Write a request."""
+        """Write a request. Raises NotHttp and ConnectionLost where nothing can be written any more: nothing was."""
         assert self._transport is not None
+        if not self._is_idle:
+            raise self._error or ConnectionLost("closed")
         self.status, self.headers = 0, []
         self._bytes_besides = 0
         self._head_read = self._complete = self._ends_with_connection = False
@@ -142,6 +143,13 @@ class Connection(asyncio.Protocol):
         self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way, nor at its end."""
+        assert self._transport is not None
+        unspoiled = self._keeps_alive and self._error is None and not self._transport.is_closing()
+        return unspoiled and self._complete and not self._pieces
 
     @property
     def _is_over(self) -> bool:
@@ -221,7 +229,7 @@ class Connection(asyncio.Protocol):
         if len(self.headers) >= MOST_HEADERS or len(name) + len(value) > LONGEST_HEADER_BYTES:
             raise HeadTooLarge
         if not self._head_read:  # behind a chunked body come trailers
-            self.headers.append((name, value))
+            self.headers.append((name.rstrip(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -246,4 +254,12 @@ class Connection(asyncio.Protocol):
 
 
 def _is_framed(headers: Sequence[Header]) -> bool:
-    return any(name.lower() in _FRAMING for name, _ in headers)
+    """Whether the body says itself where it ends; else the connection's end is its own."""
+    framed = False
+    for name, value in headers:
+        match name.lower():
+            case b"content-length":
+                framed = True
+            case b"transfer-encoding":  # of several codings the last one counts; with a length it is no HTTP
+                framed = value.rpartition(b",")[2].strip().lower() == b"chunked"
+    return framed

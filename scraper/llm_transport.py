@@ -41,8 +41,8 @@ class ModelServerTransport(httpx.AsyncBaseTransport):
         if (write_by := request.extensions.get("write_by")) is not None and _now() > write_by:
             self._give_back(connection, where)  # where the next attempt finds it open
             raise ConnectedTooLate("not connected in time")
-        connection.send(head, body)
         try:
+            connection.send(head, body)
             await connection.read_head()
         except (NotHttp, ConnectionLost) as error:
             _raise(error, request)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -193,6 +194,10 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.reading = True
         self.aborted = False
+        self.unsent = 0
+
+    def get_write_buffer_size(self):
+        return self.unsent
 
     def writelines(self, pieces):
         self.written += b"".join(pieces)
@@ -208,6 +213,10 @@ class Wire(asyncio.Transport):
 
     def abort(self):
         self.aborted = True
+
+
+def headed(*headers, body=b"hello"):
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *headers, b"", body])
 
 
 @pytest.fixture
@@ -290,6 +299,123 @@ async def test_an_early_answer_is_not_the_answer(connection):
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + WHOLE,
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\n" + WHOLE,
+        b"\r\n" + WHOLE,
+        WHOLE.replace(b"\r\n", b"\n"),
+        headed(b"Content-Length : 5"),
+        headed(b"X-Folded: one", b" Content-Length: 2", b"Content-Length: 5"),
+        headed(b"Transfer-Encoding: gzip, chunked", body=b"5\r\nhello\r\n0\r\n\r\n"),
+        headed(
+            b"Transfer-Encoding: gzip", b"Transfer-Encoding: Chunked", body=b"05\r\nhello\r\n0;last\r\nX: y\r\n\r\n"
+        ),
+    ],
+)
+async def test_a_response_that_says_where_it_ends_leaves_its_connection_free(connection, reply):
+    connection.data_received(reply)
+    assert await everything(connection) == b"hello"
+    assert connection.is_free
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [(), (b"Transfer-Encoding: identity",), (b"Transfer-Encoding: gzip",), (b"Transfer-Encoding: chunked, x",)],
+)
+async def test_a_response_that_does_not_ends_with_its_connection_and_not_with_its_break(wire, headers):
+    for end, error in ((None, None), (ConnectionResetError(), ConnectionLost)):
+        connection = Connection()
+        connection.connection_made(wire)
+        connection.send(request_head("GET", b"/", []))
+        connection.data_received(headed(*headers))
+        connection.connection_lost(end)
+        with pytest.raises(error) if error else nullcontext():
+            assert await everything(connection) == b"hello"
+        assert not connection.is_free
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+@pytest.mark.parametrize("header", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+async def test_a_response_without_a_body_is_over_with_its_headers(connection, status, header):
+    connection.data_received(b"HTTP/1.1 " + status + b"\r\n" + header + b"\r\n")
+    assert await everything(connection) == b""
+    assert connection.is_free
+
+
+@pytest.mark.parametrize("what", [b"H", b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", b"\0"])
+async def test_a_server_that_speaks_unasked_is_asked_nothing_more(connection, wire, what):
+    connection.data_received(WHOLE)
+    await everything(connection)
+    connection.data_received(what)
+    assert wire.aborted
+    written = wire.written
+    with pytest.raises(NotHttp):
+        connection.send(request_head("GET", b"/", []))
+    assert wire.written == written
+
+
+async def test_no_connection_is_free_whose_request_was_answered_before_it_had_left(connection, wire):
+    wire.unsent = 1  # what a server takes the rest for is its own affair
+    connection.data_received(WHOLE)
+    await everything(connection)
+    assert not connection.is_free
+
+
+@pytest.mark.parametrize("when", ["closing", "closed", "reset"])
+async def test_nothing_is_written_where_the_connection_ends(connection, wire, when):
+    connection.data_received(WHOLE)
+    await everything(connection)
+    assert connection.is_free
+    if when == "closing":  # its end has come, and the loop says so in its next turn
+        wire.aborted = True
+    else:
+        connection.connection_lost(ConnectionResetError() if when == "reset" else None)
+    assert not connection.is_free
+    written = wire.written
+    with pytest.raises(ConnectionLost):
+        connection.send(request_head("GET", b"/", []))
+    assert wire.written == written
+
+
+async def test_a_new_connection_that_ended_before_it_was_used_is_lost_and_nobody_waits_for_it(wire):
+    connection = Connection()
+    connection.connection_made(wire)
+    connection.connection_lost(None)
+    with pytest.raises(ConnectionLost):
+        connection.send(request_head("GET", b"/", []))
+
+
+class Once(Server):
+    """Answers the first request of a connection, and hangs up on the next when it has read it."""
+
+    def __init__(self, reply):
+        super().__init__(reply)
+        self.requests = 0
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        for answer in (self.reply, b""):
+            await reader.readuntil(b"\r\n\r\n")
+            self.requests += 1
+            writer.write(answer)
+        writer.close()
+
+
+@LOOPS
+def test_a_request_that_may_have_arrived_is_not_sent_again(run):
+    async def check():
+        async with Once(WHOLE) as server:
+            async with httpx.AsyncClient(transport=ModelServerTransport(https=False)) as http:
+                assert (await http.post(server.url)).content == b"hello"
+                with pytest.raises(httpx.RemoteProtocolError, match="was lost"):
+                    await http.post(server.url)
+            assert (server.requests, server.connections) == (2, 1)
+
+    run(check())
+
+
+@pytest.mark.parametrize(
     ("reply", "error"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Le", ConnectionLost),
@@ -299,6 +425,21 @@ async def test_an_early_answer_is_not_the_answer(connection):
         (WHOLE + WHOLE, NotHttp),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", NotHttp),
         (b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", NotHttp),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", ConnectionLost),
+        (headed(b"Content-Length : 50"), ConnectionLost),
+        (headed(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n"), ConnectionLost),
+        # two lengths, or a length and chunks: one reader's end is another's beginning
+        (headed(b"Content-Length: 5", b"Content-Length: 5"), NotHttp),
+        (headed(b"Content-Length: 5", b"Content-Length: 6"), NotHttp),
+        (headed(b"Content-Length: 5, 5"), NotHttp),
+        (headed(b"Content-Length: -5"), NotHttp),
+        (headed(b"Content-Length: 99999999999999999999"), NotHttp),
+        (headed(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\n\r\n"), NotHttp),
+        (headed(b"Transfer-Encoding: chunked", b"Content-Length: 5", body=b"5\r\nhello\r\n0\r\n\r\n"), NotHttp),
+        (headed(b"Transfer-Encoding: chunked", body=b"ffffffffffffffffff\r\nhello"), NotHttp),
+        (headed(b"X: a\rContent-Length: 2", b"Content-Length: 5"), NotHttp),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", NotHttp),
+        (b"hello, older than any header", NotHttp),
     ],
 )
 async def test_half_a_response_and_more_than_one_are_errors(connection, reply, error):
