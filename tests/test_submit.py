@@ -51,6 +51,18 @@ def entries(*ids, content="c" * 64, line=1):
     ]
 
 
+def all_at_once(entries):
+    """The loop takes none of them before the last is read: they are one batch, however the threads run."""
+    loop, all_read = asyncio.get_running_loop(), threading.Event()
+
+    def read():
+        loop.call_soon_threadsafe(all_read.wait)
+        yield from entries
+        all_read.set()
+
+    return read()
+
+
 async def submitted(entries, queue, store, **options):
     return await submit(entries, broker=queue, store=store, refused=lambda _: None, **options)
 
@@ -95,7 +107,7 @@ async def test_a_task_that_stands_there_twice_is_queued_once(store):
 async def test_an_id_that_somebody_chose_twice_for_two_tasks_is_refused(store):
     queue, told = Queue(), []
     mixed = [*entries("row-1", "row-2"), *entries("row-1", content="other", line=3)]
-    counts = await submit(mixed, broker=queue, store=store, refused=told.append)
+    counts = await submit(all_at_once(mixed), broker=queue, store=store, refused=told.append)
     assert counts == SubmitCounts(read=3, queued=2, skipped=0, refused=1, bytes_read=30)
     assert [str(each) for each in told] == [
         "tasks.jsonl line 3: task_id 'row-1' is that of another task, tasks.jsonl line 1"
