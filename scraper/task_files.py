@@ -35,6 +35,7 @@ NO_SCHEMA = "no schema: name one with --schema, or give the task its own"
 NULL_SCHEMA = "schema: null; leave it out to get the one of --schema"
 _LIST_IN_ONE_COLUMN = re.compile(rb"(?:\xef\xbb\xbf)?https?://[^\s,;\"]+\s*", re.IGNORECASE)
 _LONGEST_ADDRESS = 8192
+_NAME_OF_A_SCHEMA = re.compile(r"[a-z][a-z_]*")
 
 Decode: TypeAlias = Callable[[bytes], Task]
 """The task that a body asks for; raises Permanent with a reason fit for the person who wrote the line."""
@@ -101,7 +102,8 @@ def check_sources(sources: Sequence[str]) -> None:
             continue
         path = Path(source)
         if not path.exists():
-            raise Misconfigured(f"{source}: no such file or folder")
+            schema = f" (for a schema of this name: --schema {source})" if _NAME_OF_A_SCHEMA.fullmatch(source) else ""
+            raise Misconfigured(f"{source}: no such file or folder{schema}")
         if not os.access(path, os.R_OK):
             raise Misconfigured(f"{source}: may not be read by this user")
         if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir() and not _begins_with_an_address(path):

@@ -5,6 +5,7 @@ A module is imported only when its command is asked for; what a command needs it
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -54,6 +55,16 @@ class Group(click.Group):
             return None
         found: click.Command = import_module(f"{self._package}.{cmd_name}").command
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := difflib.get_close_matches(args[0], self._names, n=1):
+                raise click.UsageError(f"{error.message} Did you mean {near[0]}?", ctx) from error
+            raise
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         prepare_standard_output()

@@ -12,7 +12,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.commands.reaching import reach_broker
-from scraper.config import Settings, surprises
+from scraper.config import ENV_FILE, Settings, surprises
 from scraper.credentials import without_credentials
 from scraper.event_loop import run
 from scraper.events import ignore
@@ -86,6 +86,7 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
 
     is_new = "run_dir" in settings.model_fields_set and not settings.run_dir.exists()
     findings = [
+        Finding(str(ENV_FILE), "ok", _where_settings_come_from()),
         await look("BROKER_URL", broker),
         await look("RESULTS_URL", store),
         await look("VLLM_BASE_URL", model),
@@ -96,6 +97,13 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
     elsewhere = throttled_elsewhere(settings.queue_namespace, counted=counted, known=known)
     findings += [] if elsewhere is None else [elsewhere]
     return findings + [Finding(setting, "warning", message) for setting, message in surprises(settings)]
+
+
+def _where_settings_come_from() -> str:
+    """Whoever stands in another folder than he thinks has the defaults, and no mistake to be told of."""
+    if ENV_FILE.is_file():
+        return f"read from {ENV_FILE.absolute()}"
+    return f"none in {ENV_FILE.absolute().parent}: settings are the environment's and the defaults"
 
 
 _IS_NEW = "It was not there and has just been made: correct it if others use the model server from another folder"

@@ -14,7 +14,7 @@ from scraper.event_loop import run
 DEFAULT_PORT = 8080
 
 
-@click.command("dashboard")
+@click.command("dashboard", short_help="Serve the status page for all workers of this host.")
 @click.option("--host", help="Address to listen on; HTTP_HOST without.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help=f"HTTP_PORT without, or {DEFAULT_PORT}; 0 takes a free one."

@@ -16,6 +16,7 @@ import click
 
 from scraper.commands import read_settings
 from scraper.config import Settings, as_environment, load_settings, surprises, taken_over
+from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured, Unavailable
 from scraper.events import (
     Event,
@@ -77,7 +78,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
     """
     from scraper.app import ended
     from scraper.observability.picture import Picture
-    from scraper.observability.progress import UntilEmpty, summary
+    from scraper.observability.progress import UntilEmpty, summary, what_now
     from scraper.observability.told import telling
     from scraper.observability.watching import watch_throttle
     from scraper.supervisor import Supervisor
@@ -130,8 +131,11 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             await supervisor.run(stop)
     if supervisor.refused or not until_empty:
         return int(supervisor.refused), ""
-    last_words = summary(picture.total().outcomes, picture.total().reasons)
-    return (EXIT_INTERRUPTED, f"{last_words}; {await _left(settings)}") if stop.interrupted else (0, last_words)
+    total = picture.total()
+    last_words = summary(total.outcomes, total.reasons)
+    if stop.interrupted:
+        return EXIT_INTERRUPTED, f"{last_words}; {await _left(settings)}"
+    return 0, last_words + what_now(total.outcomes, queue=without_credentials(settings.broker_url))
 
 
 def _interrupted(

@@ -20,7 +20,7 @@ from scraper.models import Json, Usage
 from scraper.ports import Depth
 
 
-@click.command("status")
+@click.command("status", short_help="What waits, is done, is parked; where time went.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def command(*, as_json: bool) -> None:
     """What waits, what is done, why what is parked is, and where tokens and time went.

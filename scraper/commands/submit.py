@@ -57,7 +57,7 @@ class Refusals:
         self._echo(f"{last.source} line{f's {more} to' if last.line > more else ''} {last.line}: the same")
 
 
-@click.command("submit")
+@click.command("submit", short_help="Put pages into the queue: URLs, tasks, saved pages.")
 @click.argument("sources", nargs=-1, required=True, metavar="FILE…")
 @click.option("--schema", help="A JSON Schema file, a ready-made schema's name, or module:Model (pydantic).")
 @click.option("--instructions", help="What to look for, in your own words.")

@@ -32,7 +32,7 @@ class _Number(click.FloatRange):
 _as_json = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 
 
-@click.group("throttle", invoke_without_command=True)
+@click.group("throttle", invoke_without_command=True, short_help="See what the throttle does, and change it at work.")
 @click.pass_context
 def command(context: click.Context) -> None:
     """Look at the throttle of the model server, and change it while it works. Shows it without a command.
@@ -51,7 +51,7 @@ def command(context: click.Context) -> None:
         context.invoke(show)
 
 
-@command.command("show")
+@command.command("show", short_help="Who is in flight, who waits, and for what.")
 @_as_json
 def show(*, as_json: bool) -> None:
     """Who is in flight, who waits, what holds them back, and which processes share it.
@@ -65,7 +65,7 @@ def show(*, as_json: bool) -> None:
     _obey(operations.show, as_json=as_json)
 
 
-@command.command("set")
+@command.command("set", short_help="Set other limits, at once and for all processes.")
 @click.option("--max-concurrent", type=click.IntRange(1, 1024), help="Requests in flight.")
 @click.option("--requests-per-minute", type=_Number(1, 60_000), help="Starts in any 60 s, evenly spaced.")
 @_as_json
@@ -91,7 +91,7 @@ def set_(*, max_concurrent: int | None, requests_per_minute: float | None, as_js
     )
 
 
-@command.command("reset")
+@command.command("reset", short_help="Back to the limits in the settings.")
 @_as_json
 def reset(*, as_json: bool) -> None:
     """Back to the limits in the settings.
@@ -105,7 +105,7 @@ def reset(*, as_json: bool) -> None:
     _obey(operations.reset_limits, as_json=as_json)
 
 
-@command.command("pause")
+@command.command("pause", short_help="Start nothing more, until resume or for so long.")
 @click.option("--seconds", type=_Number(0, 86_400, min_open=True), help="How long; until `resume` without.")
 @_as_json
 def pause(*, seconds: float | None, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def pause(*, seconds: float | None, as_json: bool) -> None:
     _obey(lambda endpoint, run_dir: operations.pause(endpoint, run_dir, seconds=seconds), as_json=as_json)
 
 
-@command.command("resume")
+@command.command("resume", short_help="End a pause, also one that the server asked for.")
 @_as_json
 def resume(*, as_json: bool) -> None:
     """End a pause, also one that the model server asked for.
@@ -134,7 +134,7 @@ def resume(*, as_json: bool) -> None:
     _obey(operations.resume, as_json=as_json)
 
 
-@command.command("open")
+@command.command("open", short_help="Open the circuit: leave the model server alone.")
 @_as_json
 def open_(*, as_json: bool) -> None:
     """Open the circuit: leave the model server alone for VLLM_CIRCUIT_BREAKER_TIMEOUT, then let one request try.
@@ -148,7 +148,7 @@ def open_(*, as_json: bool) -> None:
     _obey(operations.open_circuit, as_json=as_json)
 
 
-@command.command("close")
+@command.command("close", short_help="Close the circuit: go on at once.")
 @_as_json
 def close(*, as_json: bool) -> None:
     """Close the circuit: the model server is well again, go on at once.

@@ -58,3 +58,12 @@ def summary(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> str:
     moved = outcomes.get("retry", 0) + outcomes.get("hold", 0)
     again = f"; {number_of('time', moved)} a task was put back to wait" if moved else ""
     return f"{number_of('task', done + parked)}: {done} done, {parked} parked{why}{again}"
+
+
+def what_now(outcomes: Mapping[str, int], *, queue: str) -> str:
+    """What a newcomer asks next, behind the summary of a run that was not interrupted; often nothing."""
+    if outcomes.get("park", 0):
+        return "; `scraper dead list` says why they are parked"
+    if outcomes.get("done", 0):
+        return ""
+    return f"; nothing was in the queue {queue}: `scraper submit` fills it, from the same folder"

@@ -154,7 +154,10 @@ def open_database(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.C
 
 def _check_place(path: Path, *, create: bool) -> None:
     if not create and not path.exists():
-        raise Misconfigured(f"RESULTS_URL: there is no database {path}; run a worker first, or correct the path")
+        raise Misconfigured(
+            f"RESULTS_URL: there is no database {path}; run a worker first, or go to the folder of your "
+            ".env and data: a relative path starts where you are"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -72,3 +72,11 @@ async def test_a_run_dir_that_had_to_be_made_may_be_a_slip_and_is_said(tmp_path)
 async def test_a_folder_of_schemas_that_is_not_there_is_a_warning(tmp_path):
     found = await checked(run_dir=tmp_path / "run", schemas_dir=tmp_path / "nosuch")(tmp_path)
     assert found["SCHEMAS_DIR"].verdict == "warning"
+
+
+async def test_check_says_where_settings_are_read_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    look = checked(run_dir=tmp_path / "run")
+    assert f"none in {tmp_path}" in (await look(tmp_path))[".env"].message
+    (tmp_path / ".env").touch()
+    assert (await look(tmp_path))[".env"].message == f"read from {tmp_path / '.env'}"

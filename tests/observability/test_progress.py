@@ -1,4 +1,4 @@
-from scraper.observability.progress import UntilEmpty, finishing, left_behind, summary
+from scraper.observability.progress import UntilEmpty, finishing, left_behind, summary, what_now
 from scraper.observability.tally import Tally
 from tests.observability.facts import settled
 
@@ -53,3 +53,9 @@ def test_a_first_ctrl_c_is_answered_with_what_is_in_hand_and_how_to_stop_at_once
 def test_an_interrupted_run_says_what_it_leaves_if_the_broker_knows():
     assert left_behind(38) == "interrupted, 38 left in the queue"
     assert left_behind(None) == "interrupted, the broker does not say what is left"
+
+
+def test_a_run_ends_with_the_command_that_its_owner_needs_next():
+    assert what_now({"done": 3}, queue="sqlite:///x.db") == ""
+    assert "scraper dead list" in what_now({"done": 3, "park": 1}, queue="sqlite:///x.db")
+    assert "nothing was in the queue sqlite:///x.db" in what_now({}, queue="sqlite:///x.db")

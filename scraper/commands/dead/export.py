@@ -20,7 +20,7 @@ from scraper.observability.view import number_of
 from scraper.ports import Selection
 
 
-@click.command("export")
+@click.command("export", short_help="Write parked tasks as JSON, one a line.")
 @filters
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
 @click.option("--pages", is_flag=True, help="With the stored pages, as they were fetched.")

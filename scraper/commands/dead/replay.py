@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scraper.replay import ReplayCounts
 
 
-@click.command("replay")
+@click.command("replay", short_help="Run parked tasks again, changed if you like.")
 @ids_or_all
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="schema=FILE|name, instructions=…, …")
 @click.option("--fetch", "fetch_again", is_flag=True, help="Fetch the page again, even where it is stored.")

@@ -32,7 +32,9 @@ def filters(function: Command) -> Command:
         click.option("--older-than", type=Age(), help="Parked before then, as in 30d."),
         click.option("--schema", default="", help="With the schema of this title or name."),
         click.option("--host", "hosts", multiple=True, help="Of this host; * stands for anything."),
-        click.option("--reason", "reasons", type=REASONS, multiple=True, help="Parked for this reason."),
+        click.option(
+            "--reason", "reasons", type=REASONS, metavar="REASON", multiple=True, help="Parked for this reason."
+        ),
     ):
         function = option(function)
     return function

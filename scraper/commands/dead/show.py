@@ -16,12 +16,13 @@ from scraper.credentials import address_without_credentials
 from scraper.errors import Misconfigured, Permanent
 from scraper.event_loop import run
 from scraper.models import Json, Page, Remains, Task
+from scraper.observability.view import seconds_text
 from scraper.terminal_text import defused, in_one_line
 
 LONGEST_FIELD = 2000  # characters of what is shown unasked
 
 
-@click.command("show")
+@click.command("show", short_help="One parked task: errors, answer, what was asked.")
 @click.argument("task_id", metavar="ID")
 @click.option("--input", "with_input", is_flag=True, help="Also what the model gets to read of the page.")
 @click.option("--page", "with_page", is_flag=True, help="Also the page as it was fetched or submitted.")
@@ -92,9 +93,15 @@ def _lines(story: dict[str, Json]) -> Iterator[str]:
     yield f"{in_one_line(story['task_id'])}: parked, {story['reason']}" + (
         " (waits in the queue again)" if story["waits_again"] else ""
     )
-    for name in ("url", "finished_at", "model", "calls", "attempts", "cut", "usage", "timings"):
+    for name in ("url", "finished_at", "model", "calls", "attempts", "cut"):
         if story[name]:
             yield f"  {name:<12} {_value(story[name])}"
+    if story["calls"]:
+        usage = story["usage"]
+        yield f"  {'tokens':<12} {usage['prompt_tokens']:,} read, {usage['completion_tokens']:,} written"
+    if story["timings"]:
+        longest = sorted(story["timings"].items(), key=lambda item: -item[1])
+        yield f"  {'time':<12} {', '.join(f'{phase} {seconds_text(spent)}' for phase, spent in longest)}"
     yield "errors"
     for failure in story["errors"]:
         yield f"  {failure['at'][:19]}  attempt {failure['attempt']}: {in_one_line(failure['error'])}"
@@ -119,8 +126,17 @@ def _task_lines(story: dict[str, Json]) -> Iterator[str]:
     for name, value in task.items():
         if name in {"html", "text"} and isinstance(value, str):
             yield f"  {name:<12} ({len(value)} characters: --page)"
+        elif name == "schema" and isinstance(value, dict):
+            yield f"  {name:<12} {in_one_line(_in_short(value), most=LONGEST_FIELD)}"
         else:
             yield f"  {in_one_line(str(name), most=60):<12} {_value(value)}"
+
+
+def _in_short(schema: dict[str, Json]) -> str:
+    """What it is called and what it asks for; a whole one fills the screen."""
+    asked = schema.get("properties")
+    properties = ", ".join(map(str, asked)) if isinstance(asked, dict) and asked else json.dumps(schema.get("type"))
+    return f"{schema.get('title') or 'without a title'}: {properties}   (--json has it whole)"
 
 
 def _value(value: Json) -> str:

@@ -11,7 +11,9 @@ from scraper.commands import Group
 COMMANDS: Final = ("check", "list")
 
 
-@click.group("schema", cls=Group, package=__name__, names=COMMANDS)
+@click.group(
+    "schema", cls=Group, package=__name__, names=COMMANDS, short_help="Look at JSON Schemas before a run does."
+)
 def command() -> None:
     """Look at JSON Schemas before a run does.
 

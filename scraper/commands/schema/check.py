@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MARKS = {"refused": "REFUSED ", "loose": "loose   ", "hint": "hint    ", "data": "data    "}
 
 
-@click.command("check")
+@click.command("check", short_help="What the model server cannot hold an answer to.")
 @click.argument("schema", metavar="FILE|NAME|module:Model")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def command(schema: str, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from scraper.models import Json
 from scraper.terminal_text import in_one_line
 
 
-@click.command("list")
+@click.command("list", short_help="The ready-made schemas, and yours.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 def command(*, as_json: bool) -> None:
     """The schemas that a task may name: those that come with the service, and yours in SCHEMAS_DIR.

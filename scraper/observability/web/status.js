@@ -14,6 +14,7 @@ let view = null, now = 0, span = HOUR, drawn = false;
 // --- words -----------------------------------------------------------------------------------------------------
 
 const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
+const numberOf = (count, one, several) => `${number(count || 0)} ${count === 1 ? one : several}`;
 const clock = (seconds, exact) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...(exact && { second: "2-digit" }), hourCycle: "h23" });
 
 function duration(seconds) {
@@ -54,12 +55,14 @@ function svg(name, attributes = {}, ...children) {
 
 // --- tiles -----------------------------------------------------------------------------------------------------
 
+const GPU = { idle: ["○", ""], working: ["◐", "good"], busy: ["●", "good"], protected: ["▲", "warn"], stopped: ["✗", "bad"] };
 const CIRCUITS = { closed: ["● closed", "good"], half_open: ["◐ half open", "warn"], open: ["▲ open", "bad"] };
 
 function showTiles() {
   const { throttle, counts, outcomes } = view;
   say("limited", view.limited_by);
-  say("gpu", `GPU: ${view.gpu}`);
+  const [mark, health] = GPU[view.gpu_state] || ["·", ""];
+  say("gpu", `${mark} GPU ${view.gpu}`, health);
   document.querySelector(".limited").classList.toggle("held", throttle.circuit !== "closed" || Boolean(throttle.misconfigured) || Object.keys(view.away).length > 0);
   $("change").hidden = !view.change;
   say("setting", view.change);
@@ -78,7 +81,7 @@ function showTiles() {
   say("latency-more", `p95 ${duration(view.latency_p95_s)}, first token ${duration(view.first_token_p50_s)}, ${number(view.tokens_per_second)} tokens/s`);
   $("workers").replaceChildren(String(view.workers), element("span", {}, ` with ${view.in_hand} in hand`));
   const away = Object.keys(view.away).map((what) => `✗ ${what} away`);
-  say("trouble", [...away, `${counts.retries || 0} retries`, `${counts.failed_calls || 0} calls failed`, ...(counts.restarts ? [`${counts.restarts} restarts`] : [])].join(", "));
+  say("trouble", [...away, numberOf(counts.retries, "retry", "retries"), `${numberOf(counts.failed_calls, "call", "calls")} failed`, ...(counts.restarts ? [numberOf(counts.restarts, "restart", "restarts")] : [])].join(", "));
 }
 
 function circuitMore(throttle) {
