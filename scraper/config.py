@@ -175,8 +175,8 @@ def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
     if env_file.is_dir():
         raise Misconfigured(f"{env_file}: a folder; settings are read from a file of this name")
     try:
-        if unread := list(_unread_lines(env_file)):
-            raise Misconfigured("\n".join([*unread, *nearly]))
+        if wrong := list(_wrong_lines(env_file)):
+            raise Misconfigured("\n".join([*wrong, *nearly]))
         settings = Settings(_env_file=env_file if env_file.is_file() else None, **overrides)
     except ValidationError as error:
         raise Misconfigured("\n".join([*_explain(error, env_file), *nearly])) from None
@@ -253,20 +253,27 @@ def sqlite_path(url: str) -> Path:
     return Path(urlsplit(url).path.removeprefix("/"))
 
 
-def _unread_lines(env_file: Path) -> Iterator[str]:
-    """What would be passed over in silence. Not quoted: it may hold a key."""
+def _wrong_lines(env_file: Path) -> Iterator[str]:
+    """What would be passed over in silence: no setting, or another value further down. Shows none: it may be a key."""
     if not env_file.is_file():
         return
     from dotenv.parser import parse_stream  # noqa: PLC0415 only where there is a file
 
+    said: dict[str, tuple[int, str]] = {}  # name → line and value
     with env_file.open(encoding="utf-8") as file:
         for binding in parse_stream(file):
-            if not binding.error and (binding.key is None or binding.value is not None):
-                continue
             text = binding.original.string
             line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-            why = "is a quotation mark not closed?" if "=" in text else "no `=`"
-            yield f"{env_file} line {line}: {why} (a line is NAME=value, or a remark that begins with #)"
+            if not binding.error and binding.key is None:
+                continue
+            if binding.error or binding.key is None or binding.value is None:
+                why = "is a quotation mark not closed?" if "=" in text else "no `=`"
+                yield f"{env_file} line {line}: {why} (a line is NAME=value, or a remark that begins with #)"
+                continue
+            name = binding.key.upper()
+            before, value = said.setdefault(name, (line, binding.value))
+            if value != binding.value:
+                yield f"{env_file} line {line}: {name} is set otherwise in line {before}; keep one of them"
 
 
 def _nearly_settings(environment: Mapping[str, str]) -> Iterator[str]:

@@ -126,6 +126,23 @@ def test_a_line_of_the_env_file_that_would_be_passed_over_is_refused_by_its_numb
     assert "sesame" not in str(refused.value)
 
 
+def test_a_setting_with_two_values_in_the_env_file_is_refused_with_both_lines(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("VLLM_API_KEY=sesame\n# the other preset\nWORKERS=2\n\nexport workers=3\nVLLM_API_KEY='open'\n")
+    with pytest.raises(Misconfigured) as refused:
+        load_settings(file)
+    assert str(refused.value).splitlines() == [
+        f"{file} line 5: WORKERS is set otherwise in line 3; keep one of them",
+        f"{file} line 6: VLLM_API_KEY is set otherwise in line 1; keep one of them",
+    ]
+
+
+def test_a_setting_that_is_said_twice_is_none_the_worse_for_it(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("WORKERS=2\nWORKERS='2'\n")
+    assert load_settings(file).workers == 2
+
+
 def test_an_env_file_that_is_a_folder_is_refused(tmp_path):
     with pytest.raises(Misconfigured, match="a folder"):
         load_settings(tmp_path)
