@@ -33,8 +33,8 @@ from typing import Any
 from scraper.events import Blocker, Event
 from scraper.throttle.blocked_time import BlockedTime
 from scraper.throttle.circuit_breaker import CircuitBreaker
-from scraper.throttle.endpoint_pause import EndpointPause
-from scraper.throttle.nanoseconds import bounded_ns, ns, to_seconds
+from scraper.throttle.endpoint_pause import EndpointPause, PauseMemory
+from scraper.throttle.nanoseconds import bounded_ns, ns, sooner, to_seconds
 from scraper.throttle.pacer import Pacer
 from scraper.throttle.starts import Starts
 from scraper.throttle.turn import Grant, Lease, OutOf, Refusal, Standing, Turn
@@ -141,7 +141,7 @@ class Admission:
         self.pacer.postpone(held.at, to=now)
         self.starts.forget(to_seconds(held.at))
         self._note_start(now)
-        held.at = now
+        self._leases[lease] = held._replace(at=now)
         if held.probe and held.generation == self.breaker.generation:
             self.breaker.postpone_probe(until=now + held.attempt_ns + ns(PROBE_GRACE_SECONDS))
 
@@ -210,17 +210,16 @@ class Admission:
     def waiting(self) -> int:
         return len(self._line)
 
+    @property
+    def pause_memory(self) -> PauseMemory:
+        return self._pause.snapshot()
+
     def leases(self) -> dict[int, Lease]:
         """Those not given back, for a host that reaps the ones whose owner is gone."""
         return dict(self._leases)
 
     def lease(self, number: int) -> Lease | None:
         return self._leases.get(number)
-
-    def place_of(self, ticket: int) -> int:
-        """A waiter's place in line; 0 when it waits no more."""
-        waiter = self._line.get(ticket)
-        return 0 if waiter is None else waiter.place
 
     def blocked_by(self, now: int) -> Blocker | None:
         """What holds the head of the line back; whoever holds a slot only waits for the model."""
@@ -239,7 +238,8 @@ class Admission:
             return None
         ahead = self._line.ahead_of(waiter.place)
         reason = self.blocked_by(now) or "slot"
-        return Standing(reason, ahead + 1, self._estimated_wait(reason, ahead, now))
+        estimate = self._estimated_wait(reason, ahead, now)
+        return Standing(waiter.place, reason, ahead + 1, estimate, len(self._leases), self.limit)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that must outlive its host, as plain values. Waiters are not in it: they ask again."""
@@ -251,7 +251,7 @@ class Admission:
             "last_success": self.last_success,
             "pause": self._pause.snapshot(),
             "count": self._count,
-            "leases": {lease: held.plain() for lease, held in self._leases.items()},
+            "leases": dict(self._leases),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -261,7 +261,7 @@ class Admission:
             max_concurrent=snapshot["limit"],
             requests_per_minute=snapshot["requests_per_minute"],
         )
-        self.pacer.last_start = snapshot["last_start"]
+        self.pacer.go_on(snapshot["last_start"])
         self.breaker.restore(snapshot["breaker"])
         self.last_success = snapshot["last_success"]
         self._pause.restore(snapshot["pause"])
@@ -281,7 +281,7 @@ class Admission:
     def begin(self, now: int) -> None:
         """Nothing is known of an earlier host: let one interval pass, as if it had just started somebody."""
         self.go_on(now)
-        self.pacer.last_start = now
+        self.pacer.go_on(now)
 
     def adopt(self, lease: int, held: Lease) -> None:
         """Count a lease of an earlier host that is not in its snapshot."""
@@ -319,10 +319,7 @@ class Admission:
         return soonest
 
     def _wake_at(self, change: int | None) -> int | None:
-        if not self._line:
-            return self.breaker.wakes_at
-        look = self._line.next_look
-        return change if look is None or (change is not None and change < look) else look
+        return sooner(change, self._line.next_look) if self._line else self.breaker.wakes_at
 
     # --- granting and refusing ------------------------------------------------------------------------------------
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from scraper.events import Event, ThrottleLimitsDiffer, ThrottleSettingsOverruled
 from scraper.throttle.member import Member
@@ -15,8 +14,7 @@ DIFFER_SECONDS = 2.0
 """How long members may bring different limits before it is said: those of one service change theirs one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """Limits set by an operator, until they are reset or everybody has left."""
 
     max_concurrent: int | None = None
@@ -36,13 +34,6 @@ class Override:
             max_concurrent=self.max_concurrent or settings.max_concurrent,
             requests_per_minute=self.requests_per_minute or settings.requests_per_minute,
         )
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "max_concurrent": self.max_concurrent,
-            "requests_per_minute": self.requests_per_minute,
-            "set_at": self.set_at,
-        }
 
 
 class BroughtLimits:

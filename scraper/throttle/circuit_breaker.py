@@ -17,9 +17,9 @@ Pure: time is an argument (integer nanoseconds), what happened is returned as an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from scraper.errors import Held
 from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event
@@ -50,8 +50,7 @@ class CircuitOpen(Held):
         self.retry_in_seconds = retry_in_seconds
 
 
-@dataclass(slots=True)
-class _Memory:
+class CircuitMemory(NamedTuple):
     """All a breaker knows; what a snapshot keeps."""
 
     state: CircuitState = CLOSED
@@ -71,7 +70,7 @@ class CircuitBreaker:
             raise ValueError(f"threshold must be >= 1 and timeout_seconds > 0, not {threshold} and {timeout_seconds}")
         self.threshold = threshold
         self.timeout_seconds = timeout_seconds
-        self._memory = _Memory()
+        self._memory = CircuitMemory()
 
     @property
     def state(self) -> CircuitState:
@@ -126,13 +125,13 @@ class CircuitBreaker:
             raise CircuitOpen(max(0.0, to_seconds((wakes_at or now) - now)))
         if self.state is CLOSED:
             return False
-        self._memory.probe_until = now + ns(probe_seconds)
+        self._memory = self._memory._replace(probe_until=now + ns(probe_seconds))
         return True
 
     def postpone_probe(self, *, until: int) -> None:
         """The probe's request starts only now (it asked for the server's health first)."""
         if self.probing:
-            self._memory.probe_until = until
+            self._memory = self._memory._replace(probe_until=until)
 
     def record(self, effect: Effect, *, generation: int, now: int) -> Event | None:
         """Judge a result that was permitted in `generation`."""
@@ -146,43 +145,42 @@ class CircuitBreaker:
             case Effect.FAILURE:
                 return self.open(now)
             case Effect.NEUTRAL | Effect.NONE:
-                self._memory.probe_until = None
+                self._memory = self._memory._replace(probe_until=None)
                 return None
 
     def open(self, now: int, *, ordered: bool = False) -> Event:
         """Leave the server alone for the timeout from now: a failed probe, the last straw, or an owner's command."""
         memory = self._memory
-        if self.state is CLOSED:
-            memory.opened_at = now
+        if memory.state is CLOSED:
+            memory = memory._replace(opened_at=now)
         elif not ordered:
-            memory.failures += 1
-        memory.ordered = ordered
-        memory.until = now + ns(self.timeout_seconds)
+            memory = memory._replace(failures=memory.failures + 1)
+        self._memory = memory._replace(ordered=ordered, until=now + ns(self.timeout_seconds))
         self._enter(OPEN)
         return CircuitOpened(self.generation, memory.failures, self.timeout_seconds, ordered)
 
     def close(self, now: int) -> Event:
         """The server is well again: a successful probe, or an owner's command."""
-        self._memory.failures = 0
+        self._memory = self._memory._replace(failures=0)
         self._enter(CLOSED)
         return CircuitClosed(self.generation, round((now - self._memory.opened_at) / SECOND, 3))
 
-    def snapshot(self) -> dict[str, Any]:
-        return {name: getattr(self._memory, name) for name in self._memory.__slots__}
+    def snapshot(self) -> CircuitMemory:
+        return self._memory
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        self._memory = _Memory(**{**snapshot, "state": CircuitState(snapshot["state"])})
+    def restore(self, snapshot: Iterable[Any]) -> None:
+        """From `snapshot`, also as the list that JSON makes of it."""
+        memory = CircuitMemory(*snapshot)
+        self._memory = memory._replace(state=CircuitState(memory.state))
 
     def _record_closed(self, effect: Effect, now: int) -> Event | None:
-        if effect is Effect.SUCCESS:
-            self._memory.failures = 0
+        if effect is Effect.SUCCESS and self.failures:
+            self._memory = self._memory._replace(failures=0)
         elif effect is Effect.FAILURE:
-            self._memory.failures += 1
-            if self._memory.failures >= self.threshold:
+            self._memory = self._memory._replace(failures=self.failures + 1)
+            if self.failures >= self.threshold:
                 return self.open(now)
         return None
 
     def _enter(self, state: CircuitState) -> None:
-        self._memory.state = state
-        self._memory.generation += 1
-        self._memory.probe_until = None
+        self._memory = self._memory._replace(state=state, generation=self.generation + 1, probe_until=None)

@@ -244,24 +244,29 @@ class _Office:
 
     def _take(self, wire: Wire, message: Message, now: int) -> None:
         token = self._tokens.get(wire)
-        if isinstance(message, Hello) and token is None:
+        if wire in self._leaving:
+            raise BadLine("said after its goodbye")
+        if token is None:
             self._welcome(wire, message, now)
-        elif token is None or wire in self._leaving:
-            raise BadLine("nobody was introduced")
-        elif isinstance(message, Command) and not token:
-            self._shared.obey(message, now)
-            host = {"host_pid": os.getpid(), "host_pids": self._pids}
-            self._reports.append((wire, Report(self._shared.status(now) | host)))
+        elif not token:
+            self._obey(wire, message, now)
         elif isinstance(message, Bye):
             self._leaving.add(wire)
             self._shared.dismiss(token, now)
             self._members.pop(token, None)
-        elif token:
-            self._shared.take(token, message, now)
         else:
-            raise BadLine("operators give orders only")
+            self._shared.take(token, message, now)
 
-    def _welcome(self, wire: Wire, hello: Hello, now: int) -> None:
+    def _obey(self, wire: Wire, command: Message, now: int) -> None:
+        if not isinstance(command, Command):
+            raise BadLine("operators give orders only")
+        self._shared.obey(command, now)
+        host = {"host_pid": os.getpid(), "host_pids": self._pids}
+        self._reports.append((wire, Report(self._shared.status(now) | host)))
+
+    def _welcome(self, wire: Wire, hello: Message, now: int) -> None:
+        if not isinstance(hello, Hello):
+            raise BadLine("nobody was introduced")
         wire.send(Welcome(VERSION, os.getpid(), now))
         if hello.version != VERSION:
             wire.hang_up()
@@ -322,7 +327,8 @@ class _Office:
             wire = self._members.get(token)
             if wire is not None:
                 wire.write(messages)
-        self._answer_the_rest()
+        if self._reports or self._leaving:
+            self._answer_the_rest()
         self._alarm.set(turn.wake_at)
         for event in turn.events:
             self._observe(event)

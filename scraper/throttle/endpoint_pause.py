@@ -8,8 +8,8 @@ checker that goes away hands its place to the next waiter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from scraper.events import EndpointMisconfigured, EndpointPaused, Event
 from scraper.throttle.nanoseconds import SECOND, ns
@@ -20,8 +20,9 @@ UNTIL_RESUMED_SECONDS = 365 * 24 * 3600.0
 """How long a pause is that only its owner ends."""
 
 
-@dataclass(slots=True)
-class _Memory:
+class PauseMemory(NamedTuple):
+    """All that is known of both; what a snapshot keeps."""
+
     until: int = 0
     reason: str = ""  # of the pause
     check_at: int | None = None  # misconfigured: only a checker goes, and not before this
@@ -33,7 +34,7 @@ class EndpointPause:
     """Pure; times are nanoseconds."""
 
     def __init__(self) -> None:
-        self._memory = _Memory()
+        self._memory = PauseMemory()
 
     def holds(self, now: int) -> bool:
         memory = self._memory
@@ -54,43 +55,44 @@ class EndpointPause:
     def pause(self, seconds: float, now: int, *, reason: str) -> Event | None:
         """Hold everybody for `seconds` from now; a longer pause is not shortened."""
         before, until = self._memory.until, now + ns(seconds)
-        self._memory.until = max(before, until)
         if until >= before:
-            self._memory.reason = reason
+            self._memory = self._memory._replace(until=until, reason=reason)
         if now < before and until <= before + SECOND:
             return None  # as good as said already
         return EndpointPaused(None if seconds >= UNTIL_RESUMED_SECONDS else round(seconds, 3), reason)
 
     def resume(self, now: int) -> None:
-        self._memory.until = min(self._memory.until, now)
+        self._memory = self._memory._replace(until=min(self._memory.until, now))
 
     def taken_by(self, lease: int) -> bool:
         """Somebody is let go; true if it is the checker."""
         if self._memory.check_at is None:
             return False
-        self._memory.checker = lease
+        self._memory = self._memory._replace(checker=lease)
         return True
 
     def judge(self, verdict: Verdict, lease: int, now: int) -> Event | None:
         """What an attempt's end says about the settings."""
         memory, ending, wrong = self._memory, verdict.ending, verdict.misconfiguration
-        checked = lease == memory.checker
-        if checked:
-            memory.checker = None
+        checked, check_at, event = lease == memory.checker, memory.check_at, None
+        if wrong is None and check_at is None and not checked:
+            return None
         if wrong is not None:
-            if not checked and memory.check_at is not None:
-                return None
-            memory.check_at, memory.wrong = now + ns(CHECK_SECONDS), f"{wrong.setting}: {wrong.advice}"
-            return EndpointMisconfigured(wrong.status, wrong.setting, wrong.advice, CHECK_SECONDS)
-        if ending.effect is Effect.SUCCESS:
-            memory.check_at = None
+            if checked or check_at is None:
+                check_at = now + ns(CHECK_SECONDS)
+                memory = memory._replace(wrong=f"{wrong.setting}: {wrong.advice}")
+                event = EndpointMisconfigured(wrong.status, wrong.setting, wrong.advice, CHECK_SECONDS)
+        elif ending.effect is Effect.SUCCESS:
+            check_at = None
         elif checked and ending.effect is not Effect.NONE:
             # Sent: key, model and path were right, whatever else was wrong. Not sent: nobody was there to be asked.
-            memory.check_at = None if ending.was_sent else now + ns(CHECK_SECONDS)
-        return None
+            check_at = None if ending.was_sent else now + ns(CHECK_SECONDS)
+        self._memory = memory._replace(check_at=check_at, checker=None if checked else memory.checker)
+        return event
 
-    def snapshot(self) -> dict[str, Any]:
-        return {name: getattr(self._memory, name) for name in self._memory.__slots__}
+    def snapshot(self) -> PauseMemory:
+        return self._memory
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        self._memory = _Memory(**snapshot)
+    def restore(self, snapshot: Iterable[Any]) -> None:
+        """From `snapshot`, also as the list that JSON makes of it."""
+        self._memory = PauseMemory(*snapshot)

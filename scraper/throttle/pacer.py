@@ -22,6 +22,7 @@ class Pacer:
 
     def __init__(self, requests_per_minute: float) -> None:
         self.last_start: int | None = None
+        self.ready_at = 0  # when the next start is allowed
         self._start_before: int | None = None
         self._refundable = False
         self.set_rate(requests_per_minute)
@@ -33,29 +34,32 @@ class Pacer:
         self.requests_per_minute = requests_per_minute
         self.interval = math.ceil(60 * SECOND / requests_per_minute)  # rounded up: never faster than told
         self.write_within = max(min(self.interval // 2, ns(LATEST_WRITE_SECONDS)), ns(EARLIEST_LAPSE_SECONDS))
+        self.go_on(self.last_start)
 
-    @property
-    def ready_at(self) -> int | None:
-        """When the next start is allowed; None before the first."""
-        return None if self.last_start is None else self.last_start + self.interval
+    def go_on(self, last_start: int | None) -> None:
+        """Keep the distance from a start of long ago, or that is not to count any more."""
+        self.last_start = last_start
+        self.ready_at = 0 if last_start is None else last_start + self.interval
 
     def earliest(self, now: int, *, ahead: int) -> int:
         """When a start could be allowed, at best, that has `ahead` others before it."""
-        return max(now, self.ready_at or now) + ahead * self.interval
+        return max(now, self.ready_at) + ahead * self.interval
 
     def allows(self, now: int) -> bool:
-        return self.last_start is None or now >= self.last_start + self.interval
+        return now >= self.ready_at
 
     def take(self, now: int) -> None:
         """Start one now; only after `allows(now)`."""
-        self._start_before, self.last_start, self._refundable = self.last_start, now, True
+        self._start_before, self._refundable = self.last_start, True
+        self.go_on(now)
 
     def refund(self, start: int) -> None:
         """Undo the start taken at `start`, unless a later one was taken: that one was spaced from it."""
         if self._refundable and start == self.last_start:
-            self.last_start, self._refundable = self._start_before, False
+            self._refundable = False
+            self.go_on(self._start_before)
 
     def postpone(self, start: int, *, to: int) -> None:
         """What was taken at `start` really starts at `to`: keep the distance from there."""
         if start == self.last_start:
-            self.last_start = to
+            self.go_on(to)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from operator import itemgetter
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -23,7 +24,7 @@ from pydantic_core import from_json, to_json
 from scraper.events import Blocker
 from scraper.throttle.turn import OutOf
 
-VERSION = 3
+VERSION = 4
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
 LARGEST = 1 << 63
@@ -99,7 +100,7 @@ class Start(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """A `Verdict`; told again to the next coordinator, until a Granted counts it among the settled."""
+    """What decides of a `Verdict`; told again to the next coordinator, until a Granted counts it among the settled."""
 
     lease: int
     ending: str
@@ -108,11 +109,6 @@ class Finish(NamedTuple):
     wrong_status: int | None
     wrong_setting: str
     wrong_advice: str
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    first_token_seconds: float
-    total_seconds: float
 
 
 class Bye(NamedTuple):
@@ -227,29 +223,28 @@ def decode(line: bytes) -> list[Message]:
         raise BadLine("not JSON") from error
     if type(found) is not list or len(found) > MESSAGES_PER_LINE:
         raise BadLine("not a list of messages")
-    return [_message(each) for each in found]
-
-
-def _message(found: Any) -> Message:
-    if type(found) is not list or not found or type(found[0]) is not str:
-        raise BadLine("not a message")
-    types = tuple(map(type, found))
-    kind, numbers = _SEEN.get((found[0], types)) or _look_up(found[0], types)
-    if numbers is not None and not (min(each := numbers(found)) > -LARGEST and max(each) < LARGEST):
-        raise BadLine("a number out of bounds")
-    message: Message = kind(*found[1:])
-    return message
+    messages: list[Message] = []
+    for each in found:
+        if type(each) is not list or not each or type(each[0]) is not str:
+            raise BadLine("not a message")
+        types = tuple(map(type, each))
+        make, numbers = _SEEN.get((each[0], types)) or _look_up(each[0], types)
+        if numbers is not None and not max(map(abs, numbers(each))) < LARGEST:
+            raise BadLine("a number out of bounds")
+        messages.append(make(each[1:]))
+    return messages
 
 
 def _look_up(tag: str, types: tuple[type, ...]) -> tuple[Any, Any]:
-    """The kind of message with such fields, and what takes its numbers out of them."""
+    """What makes a message of such fields, and what takes its numbers out of them."""
     kind, allowed = _KINDS.get(tag, (None, ()))
     if kind is None or len(types) != len(allowed) + 1:
         raise BadLine("an unknown message")
     if not all(found in each for found, each in zip(types[1:], allowed, strict=True)):
         raise BadLine("a field of the wrong type")
     places = [index for index, found in enumerate(types) if found in {int, float}]
-    known = kind, itemgetter(*places, places[0]) if places else None  # twice the first: of one it makes no tuple
+    numbers = itemgetter(*places, places[0]) if places else None  # twice the first: of one it makes no tuple
+    known = partial(tuple.__new__, kind), numbers
     _SEEN[tag, types] = known  # there are few ways to be right
     return known
 

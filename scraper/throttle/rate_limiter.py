@@ -168,8 +168,8 @@ class RateLimiter:
                         reason=standing.reason,
                         position=standing.position,
                         estimated_wait_s=standing.estimated_wait_seconds,
-                        in_flight=self._admission.in_flight,
-                        limit=self._admission.limit,
+                        in_flight=standing.in_flight,
+                        limit=standing.limit,
                     )
                 )
 

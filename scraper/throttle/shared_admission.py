@@ -20,6 +20,7 @@ before it tells anybody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scraper.events import Event, LeaseReaped
@@ -44,6 +45,7 @@ from scraper.throttle.protocol import (
     Pong,
     Ready,
     Revoked,
+    Standing,
     Start,
     Takes,
     Where,
@@ -52,7 +54,7 @@ from scraper.throttle.scope import Scope
 from scraper.throttle.shared_status import status_of
 from scraper.throttle.snapshot_file import Unusable
 from scraper.throttle.turn import Grant, Lease, Refusal
-from scraper.throttle.turn_message import granted_of, refused_of, standing_of
+from scraper.throttle.turn_message import granted_of, refused_of
 from scraper.throttle.verdict import CANCELLED, UNSENT
 from scraper.throttle.verdict_message import verdict_of
 
@@ -89,6 +91,19 @@ class SharedAdmission:
         self._mail = Mailboxes()
         self._events: list[Event] = []
         self._changed = False
+        self._takes: dict[type[Message], Callable[[Member, Any, int], None]] = {
+            Brings: self._take_limits,
+            Takes: self._take_consumers,
+            Finds: self._take_finding,
+            Holds: self._take_holds,
+            Ready: self._take_ready,
+            Ask: self._take_asking,
+            Where: self._take_where,
+            Cancel: self._take_cancel,
+            Start: self._take_start,
+            Finish: self._take_finish,
+            Ping: self._take_ping,
+        }
 
     # --- how it begins --------------------------------------------------------------------------------------------
 
@@ -107,7 +122,7 @@ class SharedAdmission:
             members = [
                 Member.restored(token, plain, same_pids=same_pids) for token, plain in snapshot["members"].items()
             ]
-            override = Override(**snapshot["override"])
+            override = Override(*snapshot["override"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Unusable("the snapshot is damaged") from error
         latest = max([admission.pacer.last_start or 0, *(lease.at for lease in admission.leases().values())])
@@ -126,11 +141,11 @@ class SharedAdmission:
         self._apply_limits(now)
 
     def snapshot(self) -> dict[str, Any]:
-        """What must outlive the host, as plain values."""
+        """What must outlive the host, as plain values; what has not changed since the last is the same object."""
         return {
             "admission": self._admission.snapshot(),
             "members": self._roster(),
-            "override": self._limits.override.plain(),
+            "override": self._limits.override,
         }
 
     def _roster(self) -> dict[str, list[Any]]:
@@ -186,30 +201,14 @@ class SharedAdmission:
 
     def take(self, token: str, message: Message, now: int) -> None:
         """Raises BadLine where nobody who follows the protocol says this."""
-        member = self._members[token]
-        match message:
-            case Ask() if member.ready and message.id not in member.waiting:
-                self._ask(member, message, now)
-            case Finish():
-                self._finish(member, message, now)
-            case Cancel(id=number):
-                self._cancel(member, number, now)
-            case Start(lease=lease):
-                self._start(member, lease, at=now, now=now)
-            case Where(id=number):
-                self._say_where(member, number, now)
-            case Ping():
-                self._mail.tell(member, Pong())
-            case Brings() | Takes() | Finds():
-                self._take_settings(member, message, now)
-            case Holds() if not member.ready:
-                self._take_holds(member, message, now)
-            case Ready():
-                self._take_ready(member, now)
-            case _:
-                raise BadLine(f"a {type(message).__name__} out of place")
+        take = self._takes.get(type(message))
+        if take is None:
+            raise BadLine(f"a {type(message).__name__} out of place")
+        take(self._members[token], message, now)
 
-    def _ask(self, member: Member, ask: Ask, now: int) -> None:
+    def _take_asking(self, member: Member, ask: Ask, now: int) -> None:
+        if not member.ready or ask.id in member.waiting:
+            raise BadLine("an Ask out of place")
         ticket = self._admission.ask(
             now,
             place=ask.place,
@@ -223,14 +222,17 @@ class SharedAdmission:
         if ask.place is None:  # the newest: where it stands costs nothing to find out
             self._say_where(member, ask.id, now)
 
-    def _cancel(self, member: Member, number: int, now: int) -> None:
+    def _take_where(self, member: Member, where: Where, now: int) -> None:
+        self._say_where(member, where.id, now)
+
+    def _take_cancel(self, member: Member, cancel: Cancel, now: int) -> None:
         """Where its grant is already on the way, the client will hand that back."""
-        ticket = member.waiting.pop(number, None)
+        ticket = member.waiting.pop(cancel.id, None)
         if ticket is not None:
             del self._askings[ticket]
             self._admission.cancel(ticket, now)
 
-    def _finish(self, member: Member, finish: Finish, now: int) -> None:
+    def _take_finish(self, member: Member, finish: Finish, now: int) -> None:
         try:
             verdict = verdict_of(finish)
         except ValueError as error:
@@ -242,6 +244,9 @@ class SharedAdmission:
             self._changed |= self._admission.breaker.failures != failures
         member.settled += 1
 
+    def _take_start(self, member: Member, start: Start, now: int) -> None:
+        self._start(member, start.lease, at=now, now=now)
+
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
             self._admission.start(lease, min(at, now))
@@ -252,16 +257,16 @@ class SharedAdmission:
         ticket = member.waiting.get(number, 0)
         standing = self._admission.standing(ticket, now)
         if standing is not None:
-            place, admission = self._admission.place_of(ticket), self._admission
-            told = standing_of(number, place, standing, in_flight=admission.in_flight, limit=admission.limit)
-            self._mail.whisper(member, told, now)
+            self._mail.whisper(member, Standing(number, *standing), now)
 
-    def _take_settings(self, member: Member, said: Brings | Takes | Finds, now: int) -> None:
-        if isinstance(said, Brings):
-            self._take_limits(member, said, now)
-        elif isinstance(said, Finds):
-            member.wrong = said.wrong
-        elif (exceeded := self._scope.hear(member.token, said, now)) is not None:
+    def _take_ping(self, member: Member, _: Ping, _now: int) -> None:
+        self._mail.tell(member, Pong())
+
+    def _take_finding(self, member: Member, finds: Finds, _now: int) -> None:
+        member.wrong = finds.wrong
+
+    def _take_consumers(self, member: Member, takes: Takes, now: int) -> None:
+        if (exceeded := self._scope.hear(member.token, takes, now)) is not None:
             self._events.append(exceeded)
 
     def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
@@ -272,6 +277,8 @@ class SharedAdmission:
             self._changed = True
 
     def _take_holds(self, member: Member, holds: Holds, now: int) -> None:
+        if member.ready:
+            raise BadLine("a Holds out of place")
         owner = self._owner(holds.lease)
         if owner == member.token:
             member.told_of.add(holds.lease)
@@ -295,7 +302,7 @@ class SharedAdmission:
         else:
             self._mail.tell(member, Revoked(holds.lease))
 
-    def _take_ready(self, member: Member, now: int) -> None:
+    def _take_ready(self, member: Member, _: Ready, now: int) -> None:
         for number, lease in self._admission.leases().items():
             if lease.owner == member.token and number not in member.told_of:
                 self._admission.finish(number, UNSENT, now)
@@ -322,11 +329,10 @@ class SharedAdmission:
 
     def turn(self, now: int) -> SharedTurn:
         """Grant all that may start, and collect what is to be told."""
-        if self._gathering(now):
+        if self._gather_until and self._gathering(now):
             wake_at: int | None = self._gather_until
             blocked_by = self._admission.blocked_by(now)
         else:
-            self._end_gathering(now)
             self._reap(now)
             turn = self._admission.turn(now)
             for grant in turn.grants:
@@ -343,17 +349,14 @@ class SharedAdmission:
         return SharedTurn(messages, events, sooner(wake_at, self._mail.due_at), changed)
 
     def _gathering(self, now: int) -> bool:
-        if now >= self._gather_until:
-            return False
-        return not self._remembers or any(not member.ready for member in self._members.values())
-
-    def _end_gathering(self, now: int) -> None:
-        if not self._gather_until:
-            return
+        """Whether some are still awaited; those who hold nothing are no members once this is over."""
+        if now < self._gather_until and not (self._remembers and all(each.ready for each in self._members.values())):
+            return True
         self._gather_until = 0
         for member in self.missing():
             if not self._holds_any(member.token):
                 self.dismiss(member.token, now)
+        return False
 
     def _reap(self, now: int) -> None:
         if self._reap_at is None or now < self._reap_at:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,6 +103,14 @@ class SharedRateLimiter:
         self._clock = clock
         self._silent_seconds = silent_seconds
         self._reap_after_seconds = reap_after_seconds
+        self._hears: dict[type[Message], Callable[[Any], None]] = {
+            Granted: self._hear_grant,
+            Refused: self._hear_refusal,
+            Standing: self._hear_standing,
+            State: self._hear_state,
+            Revoked: self._hear_revoked,
+            Pong: lambda _: None,
+        }
         self._forget_everything()
 
     def _forget_everything(self) -> None:
@@ -341,22 +350,11 @@ class SharedRateLimiter:
     # --- what it says ---------------------------------------------------------------------------------------------
 
     def _hear(self, messages: list[Message]) -> None:
+        hears = self._hears
         for message in messages:
-            match message:
-                case Granted():
-                    self._hear_grant(message)
-                case Refused():
-                    self._hear_refusal(message)
-                case Standing():
-                    self._hear_standing(message)
-                case State():
-                    self._state = message
-                case Revoked(lease=lease):
-                    self._hear_revoked(lease)
-                case Pong():
-                    pass
-                case _:
-                    raise BadLine(f"a {type(message).__name__} out of place")
+            if type(message) not in hears:
+                raise BadLine(f"a {type(message).__name__} out of place")
+            hears[type(message)](message)
         self._silence.ends(self._clock())
 
     def _hear_grant(self, granted: Granted) -> None:
@@ -389,8 +387,11 @@ class SharedRateLimiter:
             )
         )
 
-    def _hear_revoked(self, lease: int) -> None:
-        held = self._held.pop(lease, None)
+    def _hear_state(self, state: State) -> None:
+        self._state = state
+
+    def _hear_revoked(self, revoked: Revoked) -> None:
+        held = self._held.pop(revoked.lease, None)
         if held is not None and held.permit is not None:
             held.permit.revoke()
 

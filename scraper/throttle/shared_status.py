@@ -15,13 +15,13 @@ from scraper.throttle.scope import Scope
 def status_of(
     admission: Admission, members: Collection[Member], limits: BroughtLimits, scope: Scope, now: int
 ) -> dict[str, Any]:
-    pause, override, settings = admission.snapshot()["pause"], limits.override, limits.settings(members)
+    pause, override, settings = admission.pause_memory, limits.override, limits.settings(members)
     leases = admission.leases().values()
-    retry_at, ready_at = admission.breaker.wakes_at, admission.pacer.ready_at
+    retry_at, pacer = admission.breaker.wakes_at, admission.pacer
     return {
         "max_concurrent": admission.limit,
         "requests_per_minute": admission.pacer.requests_per_minute,
-        "next_start_in_s": None if ready_at is None else _seconds_until(ready_at, now),
+        "next_start_in_s": None if pacer.last_start is None else _seconds_until(pacer.ready_at, now),
         "set_by_command": {
             "max_concurrent": override.max_concurrent,
             "requests_per_minute": override.requests_per_minute,
@@ -42,9 +42,9 @@ def status_of(
             "probes": admission.probes,
         },
         "starts": admission.starts.plain(to_seconds(now)),
-        "paused_for_s": _seconds_until(pause["until"], now),
-        "pause_reason": pause["reason"] if now < pause["until"] else "",
-        "misconfigured": pause["wrong"] if pause["check_at"] is not None else "",
+        "paused_for_s": _seconds_until(pause.until, now),
+        "pause_reason": pause.reason if now < pause.until else "",
+        "misconfigured": pause.wrong if pause.check_at is not None else "",
         "queues": scope.plain(),
         "processes": [
             {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pydantic_core import to_json
 
 from scraper.throttle.forked import keep_from_children
 
-FORMAT = 1
+FORMAT = 2
 PLACE_BYTES = 1 << 20
 """Room for each; 1,024 leases of 256 processes need a fifth of it. What is not written takes no room on disk."""
 _HEAD = b"%08x %016x %08x\n"  # checksum of the rest, number of the write, bytes of the body
@@ -35,6 +36,8 @@ class SnapshotFile:
 
     def __init__(self, path: Path, *, boot: str) -> None:
         self._boot = boot
+        self._about = b'{"format":%d,"boot":%s' % (FORMAT, to_json(boot))
+        self._kept: dict[str, tuple[object, bytes]] = {}  # what was written last, and its bytes
         self._number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._writes = 0
         keep_from_children(self)
@@ -64,9 +67,17 @@ class SnapshotFile:
             raise Unusable("the snapshot is from before the last reboot")
         return content
 
-    def write(self, content: dict[str, Any]) -> None:
-        """When this returns, whoever comes next reads `content`; when it raises OSError, what was written before."""
-        body = to_json({"format": FORMAT, "boot": self._boot, **content})
+    def write(self, content: Mapping[str, object]) -> None:
+        """When this returns, whoever comes next reads `content`; when it raises OSError, what was written before.
+
+        A value that is the very object of the write before keeps its bytes: nothing in it may have changed since.
+        """
+        parts, kept = [self._about], self._kept
+        for name, value in content.items():
+            if name not in kept or kept[name][0] is not value:
+                kept[name] = value, b',"%s":%s' % (name.encode(), to_json(value))
+            parts.append(kept[name][1])
+        body = b"".join(parts) + b"}"
         number = self._writes + 1
         head = _HEAD % (0, number, len(body))
         data = _HEAD % (crc32(body, crc32(head[9:])), number, len(body)) + body

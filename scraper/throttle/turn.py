@@ -5,8 +5,7 @@ Named tuples rather than frozen dataclasses: every grant makes several, and thos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from scraper.events import Blocker, Event
 from scraper.throttle.blocked_time import Waited
@@ -51,13 +50,15 @@ class Turn(NamedTuple):
 class Standing(NamedTuple):
     """Where a waiter stands."""
 
+    place: int
     reason: Blocker
     position: int  # 1 = next
     estimated_wait_seconds: float
+    in_flight: int
+    limit: int
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(NamedTuple):
     """One attempt in flight."""
 
     ticket: int
@@ -68,16 +69,3 @@ class Lease:
     check: bool
     attempt_ns: int
     owner: str
-
-    def plain(self) -> list[Any]:
-        """Its fields in order. `dataclasses.astuple` copies deeply: too dear where every grant makes a snapshot."""
-        return [
-            self.ticket,
-            self.place,
-            self.at,
-            self.generation,
-            self.probe,
-            self.check,
-            self.attempt_ns,
-            self.owner,
-        ]

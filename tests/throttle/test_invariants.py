@@ -225,20 +225,20 @@ class Throttle(RuleBasedStateMachine):
 
     def judge(self, verdict, running, before):
         """Invariants 7 and 10, by a count of its own."""
-        effect, current = verdict.ending.effect, running.generation == before["generation"]
+        effect, current = verdict.ending.effect, running.generation == before.generation
         after = self.breaker.snapshot()
-        if effect is Effect.NONE and current and before["state"] is CircuitState.HALF_OPEN:
-            assert after["probe_until"] is None, "the probe's place is free again"
+        if effect is Effect.NONE and current and before.state is CircuitState.HALF_OPEN:
+            assert after.probe_until is None, "the probe's place is free again"
         if not current:
             assert after == before, "a result of an older generation changes nothing"
         if effect is Effect.NONE or not current:
-            assert {**after, "probe_until": None} == {**before, "probe_until": None}
+            assert after._replace(probe_until=None) == before._replace(probe_until=None)
             return
-        if before["state"] is CircuitState.CLOSED:
+        if before.state is CircuitState.CLOSED:
             self.model.failures = {Effect.SUCCESS: 0, Effect.FAILURE: self.model.failures + 1}.get(
                 effect, self.model.failures
             )
-            assert (after["state"] is CircuitState.OPEN) == (self.model.failures == self.threshold), "7: opened when?"
+            assert (after.state is CircuitState.OPEN) == (self.model.failures == self.threshold), "7: opened when?"
             return
         assert running.probe, "only a probe can be of a half-open generation"
         then = {
@@ -247,7 +247,7 @@ class Throttle(RuleBasedStateMachine):
             Effect.FAILURE: CircuitState.OPEN,
             Effect.NEUTRAL: CircuitState.HALF_OPEN,
         }
-        assert after["state"] is then[effect]
+        assert after.state is then[effect]
 
     def judge_settings(self, verdict, running):
         model = self.model

@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from scraper.models import Usage
 from scraper.throttle.protocol import (
     LONGEST_LINE,
     Ask,
@@ -105,10 +104,10 @@ def test_random_damage_never_does_more_than_be_refused():
         Verdict(Ending.CANCELLED),
         Verdict(Ending.TOO_MANY, pause_seconds=2.5, pause_reason="retry-after"),
         Verdict(Ending.MISCONFIGURED, misconfiguration=Misconfiguration(401, "VLLM_API_KEY", "check it «»")),
-        Verdict(Ending.ANSWERED, usage=Usage(10, 20, 5), first_token_seconds=0.1, total_seconds=1.5),
+        Verdict(Ending.ANSWERED),
     ],
 )
-def test_a_verdict_travels_whole(verdict):
+def test_what_decides_of_a_verdict_travels_whole(verdict):
     (finish,) = decode(encode([finish_of(7, verdict)])[:-1])
     assert (finish.lease, verdict_of(finish)) == (7, verdict)
 

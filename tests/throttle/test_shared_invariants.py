@@ -401,13 +401,13 @@ class SharedThrottle(RuleBasedStateMachine):
             assert after == before, "judged twice"
         elif effect is Effect.NONE:
             assert self.same_but_for_the_probe(before), "10: what was never answered changed the circuit"
-        elif request is not None and request.granted.generation != before["generation"]:
+        elif request is not None and request.granted.generation != before.generation:
             assert after == before, "a result of an older generation changed something"
-        elif before["state"] == "closed" and after["generation"] - before["generation"] in {0, 1}:
-            expected = {Effect.SUCCESS: 0, Effect.FAILURE: before["failures"] + 1}.get(effect, before["failures"])
-            if request is not None or after["failures"] != before["failures"]:
-                assert after["failures"] == expected, "7: miscounted"
-                assert (after["state"] == "open") == (expected == THRESHOLD), "7: opened when?"
+        elif before.state == "closed" and after.generation - before.generation in {0, 1}:
+            expected = {Effect.SUCCESS: 0, Effect.FAILURE: before.failures + 1}.get(effect, before.failures)
+            if request is not None or after.failures != before.failures:
+                assert after.failures == expected, "7: miscounted"
+                assert (after.state == "open") == (expected == THRESHOLD), "7: opened when?"
 
     def read(self, client, message, *, late=False):
         match message:
@@ -522,7 +522,7 @@ class SharedThrottle(RuleBasedStateMachine):
 
     def watch_circuit(self, *, closed_by_hand=False):
         """Invariant 6: how long it is open, from when; events of it wait while a new coordinator gathers its members."""
-        state, generation = self.breaker()["state"], self.breaker()["generation"]
+        state, generation = self.breaker().state, self.breaker().generation
         if (state, generation) == self.circuit:
             return
         before, self.circuit = self.circuit[0], (state, generation)
@@ -546,7 +546,7 @@ class SharedThrottle(RuleBasedStateMachine):
     @invariant()
     def the_circuit_is_open_for_exactly_its_time(self):
         if self.opened_at is not None:
-            assert self.breaker()["state"] == "open"
+            assert self.breaker().state == "open"
             assert self.now < self.opened_at + TIMEOUT * SECOND or self.now < self.gather_until
 
     @invariant()
@@ -575,7 +575,7 @@ class SharedThrottle(RuleBasedStateMachine):
             for client in self.clients.values()
             for lease, request in client.running.items()
             if request.granted.probe and lease in self.given
-            if request.granted.generation == self.breaker()["generation"]
+            if request.granted.generation == self.breaker().generation
         ]
 
     def limits(self):
@@ -586,7 +586,7 @@ class SharedThrottle(RuleBasedStateMachine):
         return self.shared.snapshot()["admission"]["breaker"]
 
     def same_but_for_the_probe(self, before):
-        return {**self.breaker(), "probe_until": None} == {**before, "probe_until": None}
+        return self.breaker()._replace(probe_until=None) == before._replace(probe_until=None)
 
     def awake(self):
         return [client for client in self.clients.values() if not client.stopped]
