@@ -442,6 +442,26 @@ async def test_a_delivery_that_was_taken_back_is_not_run_twice(bench, place):  #
     assert pipeline.ran == ["a"]
 
 
+async def test_a_newer_submission_of_what_runs_is_run_for_itself_and_wins(bench):
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        started.set()
+        await go.wait()
+        return {"from": "first"}
+
+    pipeline = ScriptedPipeline(a=[slow, {"from": "again"}])
+    await bench.put("a")
+    async with bench.working(pipeline, consumers=2):
+        await started.wait()
+        await bench.broker.publish([Message(b'{"id": "a"}', "a", submission=7)])
+        await bench.until(lambda: bench.received() == ["a", "a"])
+        go.set()
+        await bench.until_settled(2)
+    assert pipeline.ran == ["a", "a"]
+    assert (await bench.rows())["a"].data == {"from": "again"}
+
+
 async def test_a_task_that_is_stored_and_not_acknowledged_is_recognised_when_it_comes_again(bench, place):  # noqa: F811
     async def lose_it():
         await take_back(place, bench.broker)
