@@ -65,9 +65,9 @@ def dialable(addresses: Iterable[str], *, host: str, allow_private: bool) -> lis
         if kind is None:
             good.append(text)
         else:
-            refused = refused or f"{host} is at {_printable(text)}, {kind} address"
+            refused = refused or f"{host} is at {_printable(text)}, {kind} address{_hint(text)}"
     if not good:
-        raise _refused(f"{refused or f'{host} has no address'}{'' if allow_private else _HINT}")
+        raise _refused(refused or f"{host} has no address")
     return good
 
 
@@ -85,6 +85,8 @@ def what_is_wrong_with(text: str, *, allow_private: bool = False) -> str | None:
     address = _inner(address)
     if address.is_multicast or address.is_unspecified or address == _BROADCAST:
         return "a multicast, broadcast or unspecified"
+    if any(address in network for network in _METADATA if network.version == address.version):
+        return "a cloud's metadata"
     if allow_private:
         return None
     if isinstance(address, ipaddress.IPv6Address):
@@ -95,8 +97,6 @@ def what_is_wrong_with(text: str, *, allow_private: bool = False) -> str | None:
 def _wrong_v4(address: ipaddress.IPv4Address) -> str | None:
     if address.is_loopback:
         return "a loopback"
-    if address.is_link_local:
-        return "a link-local"
     if any(address in network for network in _BAD_V4) or not address.is_global:
         return "a private or reserved"
     return None
@@ -134,8 +134,13 @@ def _check_literal(host: str, *, allow_private: bool) -> str:
         raise _refused(f"«{_printable(host)}» is an address in an unusual spelling; write it as a.b.c.d") from None
     kind = what_is_wrong_with(host, allow_private=allow_private)
     if kind is not None:
-        raise _refused(f"{address} is {kind} address{'' if allow_private else _HINT}")
+        raise _refused(f"{address} is {kind} address{_hint(host)}")
     return str(address)
+
+
+def _hint(address: str) -> str:
+    """Where it would be fetched from if its owner allowed that."""
+    return _HINT if what_is_wrong_with(address, allow_private=True) is None else ""
 
 
 def _refused(why: str) -> Permanent:
@@ -162,6 +167,18 @@ _TUNNELS = (
     ipaddress.IPv6Network("2001::/32"),  # Teredo
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible, RFC 4291: deprecated
 )
+# Where machines of a cloud find their credentials. No page of one's own network is there, whatever the owner allows.
+_METADATA = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # link-local as well
+        "168.63.129.16/32",  # a public number that means the host
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+        "fd00:ec2::254/128",
+        "fd20:ce::254/128",
+    )
+)
 # IANA's special-purpose registries, where `is_global` of some Python versions is younger or older than they are.
 _BAD_V6 = tuple(
     ipaddress.IPv6Network(network)
@@ -184,7 +201,6 @@ _BAD_V4 = tuple(
         "192.175.48.0/24",  # AS112
         "198.18.0.0/15",
         "240.0.0.0/4",
-        "168.63.129.16/32",  # a public number that means the host inside one large cloud
     )
 )
 # The «bad ports» of the Fetch standard (fetch.spec.whatwg.org/#port-blocking).

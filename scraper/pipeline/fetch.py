@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,6 +42,8 @@ USER_AGENT = f"scraper/{__version__}"
 MAX_BYTES = 5 * 1024 * 1024
 MAX_REDIRECTS = 10
 """What the Fetch standard allows is 20; a page behind more than 10 is a trap or a mistake."""
+MOST_COOKIES, LONGEST_COOKIE = 50, 4096
+"""Of one answer; what browsers keep of a site at least (RFC 6265, 6.1)."""
 ROBOTS_TIMEOUT_SECONDS = 15.0
 OVERSLEPT_SECONDS = 5.0
 """A time limit that ends this much too late says that this process was stopped, and nothing about the site."""
@@ -255,9 +258,15 @@ def _origin(url: httpx.URL) -> str:
 
 
 def _keep_cookies(visit: _Visit, response: httpx.Response) -> None:
-    if "set-cookie" in response.headers:
+    """Those that a browser would keep. Read one by one: Python warns of one that makes no sense, and drops all."""
+    found = [each for each in response.headers.raw if each[0].lower() == b"set-cookie"]
+    for cookie in [each for each in found if len(each[1]) <= LONGEST_COOKIE][:MOST_COOKIES]:
         visit.cookies = visit.cookies or httpx.Cookies()
-        visit.cookies.extract_cookies(response)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            visit.cookies.extract_cookies(
+                httpx.Response(response.status_code, headers=[cookie], request=response.request)
+            )
 
 
 def _cookie_header(cookies: httpx.Cookies | None, url: httpx.URL) -> str:

@@ -69,7 +69,7 @@ def _date(text: str | None) -> datetime | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # whatever its parser does not foresee
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -56,6 +56,21 @@ def test_ones_own_network_may_be_dialled_where_the_owner_allows_it(address):
     assert what_is_wrong_with(address, allow_private=True) is None
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("169.254.169.254", "169.254.170.2", "::ffff:169.254.169.254", "168.63.129.16"),
+        *("100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    ],
+)
+def test_the_credentials_of_a_cloud_are_refused_always(address):
+    """Any site may redirect there, and there is no page of one's own network."""
+    assert what_is_wrong_with(address, allow_private=True) == "a cloud's metadata"
+    with pytest.raises(Permanent) as refused:
+        dialable([address], host="x.example", allow_private=False)
+    assert "ALLOW_PRIVATE_ADDRESSES" not in str(refused.value)  # it would not help
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "ff02::1", "::ffff:0.0.0.0"])
 def test_addresses_of_nobody_or_everybody_are_refused_always(address):
     assert what_is_wrong_with(address, allow_private=True) is not None

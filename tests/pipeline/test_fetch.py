@@ -294,6 +294,23 @@ async def test_a_site_that_redirects_until_its_cookie_comes_back_gets_it_and_the
         assert "cookie" not in site.headers[-1]
 
 
+async def test_cookies_that_no_browser_keeps_are_passed_over(browser, serve, recwarn):
+    odd = ["a=1; max-age=" + "9" * 400, "b=" + "v" * 5000, "c=\xff\x01; domain=\xff; expires=Wed, 99 Foo 9" + "9" * 30]
+    head = "HTTP/1.1 302 X\r\nLocation: /in\r\nContent-Length: 0\r\n"
+    cookies = "".join(f"Set-Cookie: {each}\r\n" for each in [*odd, *(f"n{number}=1" for number in range(150))])
+
+    async def flood(reader, writer):
+        writer.write(f"{head}{cookies}\r\n".encode("latin-1"))
+        await writer.drain()
+
+    async with serve({"/": flood, "/in": answer(b"in")}) as site, browser() as get:
+        assert (await get("http://a.com/")).text == "in"
+    kept = site.headers[-1]["cookie"].split("; ")
+    assert kept[-1] == "n47=1"
+    assert len(kept) <= 50
+    assert not recwarn.list
+
+
 async def test_a_cookie_goes_to_no_other_site(browser, serve):
     leak = redirect("http://b.com/", Set_Cookie="secret=1; Domain=b.com")
     async with serve({"/": leak}), serve({"/": answer()}, at=OTHER_PUBLIC) as other, browser() as get:

@@ -63,6 +63,9 @@ DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
         ({"retry-after": "soon"}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "Wed, 99 Foo 2026 99:99:99 GMT", "date": DATE}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 +99999999999999999999", "date": DATE}, None),
+        ({"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:30 GMT", "date": DATE}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 99999999999999:28:00 GMT"}, None),
         ({"retry-after-ms": "-5", "retry-after": "9"}, 9),
     ],
 )
