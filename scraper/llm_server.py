@@ -102,7 +102,7 @@ class ModelServer:
         if answer.status_code in _NO_SUCH_PATH and "error" not in said:  # an error there speaks of the model
             self._tokenizes = False
         count = said.get("count") if answer.status_code == 200 else None
-        return count if isinstance(count, int) and count >= 0 else None
+        return count if type(count) is int and count >= 0 else None
 
     def forget(self) -> None:
         """It may be another server by now."""
@@ -142,7 +142,7 @@ def _choice(body: bytes, model: str) -> Served:
 
 def _served(name: str, card: dict[str, Json]) -> ServedModel:
     length = card.get("max_model_len")
-    return ServedModel(name, length if isinstance(length, int) and length > 0 else None)
+    return ServedModel(name, length if type(length) is int and length > 0 else None)
 
 
 def _object(body: bytes) -> dict[str, Json]:

@@ -93,6 +93,13 @@ async def test_held_no_longer_than_the_deadline_allows():
         assert now() == pytest.approx(20, abs=0.5)
 
 
+@pytest.mark.parametrize("length", [True, 0, -1, "4096", 4096.5, None, [1]])
+async def test_a_context_length_that_is_no_number_is_none_that_was_told(length):
+    models = answer_json(200, {"data": [{"id": "m", "max_model_len": length}]})
+    async with ScriptedServer(models=models) as server, LLMClient(server.base_url) as client:
+        assert await client.served_model() == ServedModel("m", None)
+
+
 async def test_many_who_wait_ask_as_often_as_one():
     async with ScriptedServer(models=answer(500)) as server, LLMClient(server.base_url) as client:
         waiting = [client.served_model(deadline=deadline(hold=21)) for _ in range(10)]
