@@ -150,7 +150,7 @@ async def open_pipeline(
         if settings.cache:
             asked_with = settings.model_dump(mode="json", include=DECIDES_THE_ANSWER)
             extract = AnswerOnce(extract, answers=answers, model_name=client.model_name, asked_with=asked_with)
-        clean = Cleaner(read_data=settings.structured_data != "off")
+        clean = await stack.enter_async_context(Cleaner(read_data=settings.structured_data != "off"))
         yield PagePipeline(decode=task_decoder(settings), fetch=fetcher, clean=clean, extract=extract)
 
 

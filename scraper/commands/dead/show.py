@@ -84,7 +84,8 @@ async def _input(page: Page | None, task: Task | None) -> str | None:
     if page is None or task is None:
         return None
     try:
-        return (await Cleaner()(page, task, suspect=True)).text
+        async with Cleaner() as clean:
+            return (await clean(page, task, suspect=True)).text
     except Permanent as error:
         return f"({error})"
 
