@@ -24,6 +24,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "data" / "demo"
 TASKS = 24
+SHOWN = 8
+LONGEST = 90
 TROUBLE = ("/status/404", "/type/pdf", "/redirect-loop", "/private/1", "/flaky/1")
 LIMITS = {"VLLM_MAX_CONCURRENT": "2", "VLLM_REQUESTS_PER_MINUTE": "60", "FETCH_DELAY": "0.2"}
 SCRAPER = [sys.executable, "-m", "scraper.main"]
@@ -34,13 +36,13 @@ console = Console()
 def main() -> int:
     """Run it; 0 if every task ended as a result or parked with its reason."""
     with ExitStack() as stack:
-        site = stack.enter_context(_server("scraper.testing.site"))
-        model = os.environ.get("VLLM_BASE_URL") or stack.enter_context(_server("scraper.testing.vllm")) + "/v1"
+        site = stack.enter_context(simulated("scraper.testing.site"))
+        model = os.environ.get("VLLM_BASE_URL") or stack.enter_context(simulated("scraper.testing.vllm")) + "/v1"
         environment = _environment(model)
         console.rule("scraper demo")
-        simulated = "VLLM_BASE_URL" not in os.environ
+        own = "VLLM_BASE_URL" in os.environ
         console.print(f"pages   {site} (simulated)")
-        console.print(f"model   {model}" + (" (simulated: set VLLM_BASE_URL for yours)" if simulated else ""))
+        console.print(f"model   {model}" + (" (simulated; VLLM_BASE_URL takes yours)" if not own else ""))
         console.print(f"queue   {environment['BROKER_URL']}" + _hint("BROKER_URL"))
         console.print("limits  " + ", ".join(f"{name}={environment[name]}" for name in LIMITS))
         urls = FOLDER / "urls.txt"
@@ -53,8 +55,9 @@ def main() -> int:
         _step(["export", "-o", str(results)], environment)
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     parked = [row for row in rows if row["status"] == "parked"]
-    console.print(_table([row for row in rows if row["status"] == "done"][:8] + parked))
     done = len(rows) - len(parked)
+    console.print(f"\nthe first {SHOWN} of {done} that are done, and all that are parked:")
+    console.print(_table([row for row in rows if row["status"] == "done"][:SHOWN] + parked))
     console.print(f"{len(rows)} tasks: {done} done, {len(parked)} parked, in {seconds:.0f} s. All of them: {results}")
     return 0 if len(rows) == TASKS else 1
 
@@ -84,7 +87,7 @@ def _urls(site: str) -> Iterator[str]:
 
 
 def _hint(setting: str) -> str:
-    return "" if setting in os.environ else f" (set {setting}=amqp://… for your RabbitMQ)"
+    return "" if setting in os.environ else f" ({setting}=amqp://… takes yours)"
 
 
 def _step(arguments: list[str], environment: dict[str, str]) -> None:
@@ -97,10 +100,10 @@ def _step(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 @contextmanager
-def _server(module: str) -> Iterator[str]:
+def simulated(module: str, *options: str) -> Iterator[str]:
     """A simulated server on a free port; its first line on stdout names the address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-m", module, "--port", "0", *options], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     try:
         assert process.stdout is not None
@@ -122,7 +125,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             if row["status"] == "done"
             else f"{row['reason']}: {row['error']}"
         )
-        table.add_row(str(row["url"]).split("/", 3)[-1], row["status"], data[:90])
+        table.add_row(
+            str(row["url"]).split("/", 3)[-1], row["status"], data if len(data) <= LONGEST else f"{data[:LONGEST]}…"
+        )
     return table
 
 
