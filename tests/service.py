@@ -28,7 +28,7 @@ class Service:
             **{name: str(value) for name, value in settings.items()},
         }
 
-    def __call__(self, *arguments: object, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: object, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run one command to its end, from an empty folder so that no .env of the developer's gets in."""
         return subprocess.run(
             [*SCRAPER, *map(str, arguments)],

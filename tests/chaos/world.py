@@ -75,7 +75,7 @@ SETTINGS = {
 }
 
 TIME_SCALE = 20.0  # of the model server: answers take about as long as the pace leaves between two of them
-STOP_SECONDS, TOOK_TOO_LONG = 60.0, -1
+STOP_SECONDS, TOOK_TOO_LONG = 180.0, -1
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 180.0
 """For a few tasks: workers that died often are started again after half a minute, and some tasks wait a minute."""
@@ -278,7 +278,7 @@ class World:
     async def verdict(self) -> Count:
         """Stop everything and count."""
         await self.stop()
-        queued = await self._queued()
+        queued = await self._counted()
         exported = await asyncio.to_thread(self._service.results)
         files = sorted(self._files_left())  # before the witness looks: whoever reads a database leaves files beside it
         stored = statement_of(self.database)
@@ -317,7 +317,16 @@ class World:
         assert said.returncode == 0, said.stderr
         file.unlink()
 
+    async def _counted(self) -> int:
+        """As soon as somebody can tell."""
+        for _ in range(int(PROGRESS_SECONDS / LOOK_SECONDS)):
+            if (queued := await self._queued()) >= 0:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return queued
+
     async def _queued(self) -> int:
+        """Less than 0: nobody can tell now."""
         return await self.queue.left(namespace=self.namespace, database=self.database)
 
     def _files_left(self) -> Iterator[str]:

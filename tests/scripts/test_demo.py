@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "demo.py"
-HANGS_SECONDS = 300
+HANGS_SECONDS = 600
 ENV = """VLLM_MODEL=my-model
 VLLM_API_KEY=sk-mine
 VLLM_CONTEXT_TOKENS=1200

@@ -60,7 +60,7 @@ async def served(source, *, token=TOKEN):
     app, listening = StatusApp(source, token=token), listen("127.0.0.1", 0)
     async with (
         serving(app, listening),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client,
     ):
         yield client
 
