@@ -3,9 +3,15 @@
 import asyncio
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scraper.testing.clock import VirtualTimeLoop
 from tests.rabbitmq import PrivateNode
+
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(
+    "steady"
+)  # the same examples each time, however slow the machine; others: --hypothesis-profile=default
 
 
 def pytest_configure(config):

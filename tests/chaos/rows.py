@@ -28,7 +28,7 @@ Kind: TypeAlias = Literal["embedded", "rabbitmq"]
 BOTH: tuple[Kind, ...] = ("embedded", "rabbitmq")
 RABBITMQ: tuple[Kind, ...] = ("rabbitmq",)
 
-SETTLES_SECONDS = 240.0  # after the fault, for waits of a minute and workers that are started again late
+SETTLES_SECONDS = 600.0  # after the fault, for waits of a minute and workers that are started again late
 SECONDS_A_TASK = 0.5
 DISK_MEBIBYTES = 64  # room for the results of 2,000 tasks
 

@@ -77,7 +77,7 @@ SETTINGS = {
 TIME_SCALE = 20.0  # of the model server: answers take about as long as the pace leaves between two of them
 STOP_SECONDS, TOOK_TOO_LONG = 180.0, -1
 LOOK_SECONDS = 0.25
-PROGRESS_SECONDS = 180.0
+PROGRESS_SECONDS = 400.0
 """For a few tasks: workers that died often are started again after half a minute, and some tasks wait a minute."""
 
 _SHORTEST_STALL_SECONDS = 0.0005
