@@ -129,10 +129,19 @@ class LlmFailed(Event):
 class CircuitOpened(Event):
     name: ClassVar[str] = "circuit_breaker_opened"
     level: ClassVar[Level] = "error"
+    ordered: ClassVar[bool] = False
     generation: int
     failures: int
     retry_in_s: float
-    ordered: bool = False  # by an operator; the server may be well
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpenedByOrder(CircuitOpened):
+    """An operator's: the server may be well. Whose it was, `throttle_ordered` says."""
+
+    name: ClassVar[str] = "circuit_breaker_opened_by_order"
+    level: ClassVar[Level] = "warning"
+    ordered: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +208,15 @@ class ThrottleLimitsDiffer(Event):
     other_pid: int
     other_limits: str
     in_force: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleOrdered(Event):
+    """An operator has changed the throttle while it works."""
+
+    name: ClassVar[str] = "throttle_ordered"
+    order: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,10 @@ def _as(value: Any, accepted: tuple[type, ...]) -> Any:
 
 
 def _accepted(annotation: str) -> tuple[type, ...]:
-    simple: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+    simple: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "None": (type(None),)}
     if annotation.startswith("Mapping"):
         return (dict,)
-    return simple.get(annotation, (str,))
+    return tuple(kind for part in annotation.split(" | ") for kind in simple.get(part, (str,)))
 
 
 _KINDS: dict[str, tuple[Any, dict[str, tuple[type, ...]]]] = {

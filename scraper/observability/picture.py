@@ -16,7 +16,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event, LlmRequest, QueueDepth, WorkerRestarted
+from scraper.events import (
+    CircuitClosed,
+    CircuitHalfOpen,
+    CircuitOpened,
+    CircuitOpenedByOrder,
+    Event,
+    LlmRequest,
+    QueueDepth,
+    WorkerRestarted,
+)
 from scraper.observability.advice import advice
 from scraper.observability.following import Following
 from scraper.observability.gpu import gpu
@@ -32,7 +41,7 @@ RATE_SECONDS = 60.0
 SPARK_STEPS = 30
 MOST_EVENTS = 50
 MOST_CHANGES = 20
-_CIRCUIT = {CircuitOpened, CircuitHalfOpen, CircuitClosed}
+_CIRCUIT = {CircuitOpened, CircuitOpenedByOrder, CircuitHalfOpen, CircuitClosed}
 
 
 class Picture:

@@ -21,6 +21,7 @@ from scraper.events import (
     ThrottleDegraded,
     ThrottleHosted,
     ThrottleLimitsDiffer,
+    ThrottleOrdered,
     ThrottleScopeExceeded,
     ThrottleSettingsOverruled,
     WaitingFor,
@@ -62,6 +63,8 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
             return f"process {event.pid} does not answer since {event.since_s:.0f} s: {event.error}"
         case ThrottleLimitsDiffer():
             return f"process {event.pid} {event.limits}, {event.other_pid} {event.other_limits}; {event.in_force}"
+        case ThrottleOrdered():
+            return f"{event.order}, by {event.by}"
         case ThrottleSettingsOverruled():
             return f"the settings say {event.settings}; until scraper throttle reset it is {event.in_force}"
         case ThrottleScopeExceeded():

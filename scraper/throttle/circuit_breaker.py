@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from scraper.errors import Held
-from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, Event
+from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, CircuitOpenedByOrder, Event
 from scraper.throttle.nanoseconds import SECOND, ns, to_seconds
 from scraper.throttle.verdict import Effect
 
@@ -157,7 +157,8 @@ class CircuitBreaker:
             memory = memory._replace(failures=memory.failures + 1)
         self._memory = memory._replace(ordered=ordered, until=now + ns(self.timeout_seconds))
         self._enter(OPEN)
-        return CircuitOpened(self.generation, memory.failures, self.timeout_seconds, ordered)
+        opened = CircuitOpenedByOrder if ordered else CircuitOpened
+        return opened(self.generation, memory.failures, self.timeout_seconds)
 
     def close(self, now: int) -> Event:
         """The server is well again: a successful probe, or an owner's command."""

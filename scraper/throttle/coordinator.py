@@ -260,7 +260,7 @@ class _Office:
     def _obey(self, wire: Wire, command: Message, now: int) -> None:
         if not isinstance(command, Command):
             raise BadLine("operators give orders only")
-        self._shared.obey(command, now)
+        self._shared.obey(command, now, by=f"user {wire.user}, process {wire.peer.pid}")
         host = {"host_pid": os.getpid(), "host_pids": self._pids}
         self._reports.append((wire, Report(self._shared.status(now) | host)))
 

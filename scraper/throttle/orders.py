@@ -26,3 +26,10 @@ def carry_out(command: Command, admission: Admission, limits: BroughtLimits, now
             admission.close_circuit(now)
         case _:
             raise BadLine("no such order")
+
+
+def in_words(command: Command) -> str:
+    """As `scraper throttle` takes it, for a log."""
+    limit, rate, seconds = command.max_concurrent, command.requests_per_minute, command.seconds
+    options = {"max-concurrent": limit, "requests-per-minute": rate, "seconds": seconds}
+    return " ".join([command.verb, *(f"--{name} {each:g}" for name, each in options.items() if each is not None)])

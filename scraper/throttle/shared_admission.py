@@ -23,14 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scraper.events import Event, LeaseReaped
+from scraper.events import Event, LeaseReaped, ThrottleOrdered
 from scraper.host import Process
 from scraper.throttle.admission import UNLIMITED, Admission
 from scraper.throttle.brought_limits import BroughtLimits, Override
 from scraper.throttle.mailboxes import Mailboxes
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, sooner, to_seconds
-from scraper.throttle.orders import carry_out
+from scraper.throttle.orders import carry_out, in_words
 from scraper.throttle.protocol import (
     Ask,
     BadLine,
@@ -312,11 +312,12 @@ class SharedAdmission:
 
     # --- what operators say ---------------------------------------------------------------------------------------
 
-    def obey(self, command: Command, now: int) -> None:
+    def obey(self, command: Command, now: int, *, by: str = "") -> None:
         """Raises BadLine for an order that does not exist."""
         if command.verb == "show":
             return
         carry_out(command, self._admission, self._limits, now)
+        self._events.append(ThrottleOrdered(in_words(command), by))
         self._apply_limits(now)
         self._changed = True
         self._mail.announce()

@@ -37,7 +37,7 @@ class Wire(asyncio.Protocol):
         self._parts = b""
         self._unsent: list[Message] = []
         self._flushing: asyncio.Handle | None = None
-        self.peer = Process(0, 0)
+        self.peer, self.user = Process(0, 0), -1
         self.lost = asyncio.get_running_loop().create_future()
 
     # --- for its owner --------------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class Wire(asyncio.Protocol):
         connected = transport.get_extra_info("socket")
         self._socket = connected
         keep_from_children(self)
-        self.peer, user = _peer_of(connected)
-        if user not in {os.geteuid(), 0}:  # the folder's mode should have kept it out
+        self.peer, self.user = _peer_of(connected)
+        if self.user not in {os.geteuid(), 0}:  # the folder's mode should have kept it out
             transport.abort()
         if self._opened is not None:
             self._opened(self)

@@ -39,6 +39,12 @@ def test_an_event_of_another_version_is_a_line_of_ours_without_an_event():
     assert (said.event, said.name, said.level, said.at) == (None, "something_new", "warning", None)
 
 
+@pytest.mark.parametrize("seconds", [600.0, None])
+def test_a_pause_is_heard_whether_it_ends_or_not(seconds):
+    said = events.EndpointPaused(seconds, "an operator's order")
+    assert heard(line(said, at=0)).event == said
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1e300", "1" + "0" * 400])
 def test_numbers_that_cannot_be_added_up_tell_no_event(number):
     for event, name in ((answer(), "seconds"), (settled(), "calls"), (settled(), "timings")):

@@ -8,6 +8,7 @@ from scraper.events import (
     CircuitClosed,
     CircuitHalfOpen,
     CircuitOpened,
+    CircuitOpenedByOrder,
     EndpointMisconfigured,
     EndpointPaused,
     LlmRetry,
@@ -85,7 +86,7 @@ def test_an_open_circuit_counts_down_and_its_history_is_kept():
 
 
 def test_a_log_tells_an_operators_order_from_a_failing_server():
-    throttle = heard(CircuitOpened(1, 0, 60.0, ordered=True)).throttle(NOW)
+    throttle = heard(CircuitOpenedByOrder(1, 0, 60.0)).throttle(NOW)
     assert (throttle.circuit, throttle.circuit_ordered) == ("open", True)
 
 

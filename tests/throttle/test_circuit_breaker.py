@@ -3,7 +3,7 @@ import tracemalloc
 
 import pytest
 
-from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened
+from scraper.events import CircuitClosed, CircuitHalfOpen, CircuitOpened, CircuitOpenedByOrder
 from scraper.throttle.circuit_breaker import CircuitBreaker, CircuitOpen, CircuitState
 from scraper.throttle.nanoseconds import SECOND
 from scraper.throttle.verdict import Effect
@@ -89,7 +89,7 @@ def test_every_transition_is_told_and_raises_the_generation():
 
 def test_an_owners_order_is_told_as_one_and_is_no_failure():
     breaker = half_open()
-    assert breaker.open(NOW + 61 * SECOND, ordered=True) == CircuitOpened(3, 5, 60.0, ordered=True)
+    assert breaker.open(NOW + 61 * SECOND, ordered=True) == CircuitOpenedByOrder(3, 5, 60.0)
     assert breaker.ordered
     breaker.advance(NOW + 121 * SECOND)
     breaker.permit(NOW + 121 * SECOND)

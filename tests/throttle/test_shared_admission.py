@@ -11,6 +11,7 @@ from scraper.events import (
     EndpointPaused,
     LeaseReaped,
     ThrottleLimitsDiffer,
+    ThrottleOrdered,
     ThrottleScopeExceeded,
     ThrottleSettingsOverruled,
 )
@@ -593,7 +594,8 @@ def test_settings_that_change_while_a_command_holds_others_are_said_to_have_no_e
     host.say("b", changed, at=61)
     for at in (61 + DIFFER_SECONDS, 100):
         host.pass_to(at)
-    assert host.events == [ThrottleSettingsOverruled("3 in flight, 30/min", "1 in flight, 30/min", 63.0)]
+    overruled = [event for event in host.events if isinstance(event, ThrottleSettingsOverruled)]
+    assert overruled == [ThrottleSettingsOverruled("3 in flight, 30/min", "1 in flight, 30/min", 63.0)]
     status = host.status(100)
     assert (status["max_concurrent"], status["requests_per_minute"], status["set_ago_s"]) == (1, 30, 100)
     assert status["settings_say"] == changed._asdict()
@@ -614,19 +616,45 @@ def test_settings_that_hold_or_have_not_changed_are_not_said_to_be_overruled(hos
     for token in "ab":
         host.say(token, settings, at=1)
     host.pass_to(1 + DIFFER_SECONDS)
-    assert host.events == []
+    assert not [event for event in host.events if isinstance(event, ThrottleSettingsOverruled)]
 
 
 def test_a_pause_by_command_holds_everybody_until_it_is_ended(host):
     host.shared.obey(Command("pause", None, None, None), 0)
     host.say("a", ask(1), at=0)
-    assert host.events == [EndpointPaused(None, "an operator's order")]
+    assert EndpointPaused(None, "an operator's order") in host.events
     host.pass_to(3600)
     assert host.granted("a") == []
     assert host.told("b", State)[-1].blocked_by == "server_pause"
     host.shared.obey(Command("resume", None, None, None), ns(3600))
     host.pass_to(3600)
     assert host.granted("a") == [1]
+
+
+@pytest.mark.parametrize(
+    ("command", "order"),
+    [
+        (Command("open", None, None, None), "open"),
+        (Command("set", 1, 7.5, None), "set --max-concurrent 1 --requests-per-minute 7.5"),
+        (Command("pause", None, None, 600.0), "pause --seconds 600"),
+    ],
+)
+def test_an_order_is_told_with_whose_it_was(host, command, order):
+    host.shared.obey(command, 0, by="user 7")
+    host.pass_to(0)
+    assert ThrottleOrdered(order, "user 7") in host.events
+
+
+def test_a_circuit_that_an_operator_opens_is_no_error(host):
+    host.shared.obey(Command("open", None, None, None), 0)
+    host.pass_to(0)
+    assert [event.level for event in host.events if isinstance(event, CircuitOpened)] == ["warning"]
+
+
+def test_who_only_looks_has_ordered_nothing(host):
+    host.shared.obey(Command("show", None, None, None), 0)
+    host.pass_to(0)
+    assert host.events == []
 
 
 def test_closing_the_circuit_by_command_lets_go_at_once(host):
