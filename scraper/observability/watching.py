@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
-from scraper.errors import Unavailable
+from scraper.errors import Misconfigured, Unavailable
 from scraper.events import Observe, QueueDepth, ignore
 from scraper.observability.picture import Picture
 from scraper.observability.view import Queue, View
@@ -25,7 +25,11 @@ async def watch_throttle(
     """Ask every second, and show the picture."""
     while True:
         await asyncio.sleep(READING_SECONDS)
-        picture.throttle_says(await known_or_none(ask), at=time.time())
+        try:
+            status = await known_or_none(ask)
+        except Misconfigured:  # RUN_DIR was right when the run began: somebody is at work on it
+            status = None
+        picture.throttle_says(status, at=time.time())
         show(picture.view(time.time()))
 
 
