@@ -295,6 +295,17 @@ def test_a_probe_hangs_five_seconds_after_its_attempt_should_have_ended():
     assert isinstance(bench.events[-1], CircuitOpened)
 
 
+def test_the_time_that_a_probe_asks_for_health_is_none_of_its_attempts():
+    bench = Bench().opened()
+    probe = bench.ask(0, attempt_seconds=30)
+    bench.turn(60)
+    bench.admission.start(bench.granted[probe].lease, ns(64))
+    bench.turn(98.999)
+    assert bench.breaker.state is CircuitState.HALF_OPEN
+    bench.turn(99)
+    assert bench.breaker.state is CircuitState.OPEN
+
+
 def test_late_results_from_before_the_circuit_opened_do_not_matter():
     bench = Bench(limit=2, threshold=1)
     slow, failing = bench.ask(0), bench.ask(3)
