@@ -194,6 +194,21 @@ async def test_who_is_cancelled_in_the_tick_of_its_grant_hands_it_on(share):
         assert (await status(a))["in_flight"] == 0
 
 
+async def test_a_grant_that_meets_nobody_any_more_goes_back_at_whichever_step_of_the_loop(share):
+    limits = {"max_concurrent": 1, "requests_per_minute": 60_000}
+    async with share(**limits) as a, share(**limits) as b:
+        for steps in range(30):  # in some of them the grant is on its way
+            async with a.admit():
+                waiting = asyncio.create_task(attempt(b))
+                await settle()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            async with asyncio.timeout(5):
+                await attempt(a)
+
+
 async def status(throttle):
     return await operations.show(URL, throttle._run_dir)
 

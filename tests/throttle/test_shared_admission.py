@@ -477,6 +477,21 @@ def test_without_a_snapshot_members_are_believed_what_they_hold():
     assert host.granted("a") == [1]
 
 
+def test_without_a_snapshot_nobody_is_believed_a_lease_of_the_time_since():
+    host = Host(fresh=False)
+    host.shared.begin(ns(100))
+    host.join("a", at=101, holds=[Holds(7, 7, ns(100.5), 3, False, False, 10.0)])  # noqa: FBT003 - a message
+    assert host.told("a", Revoked) == [Revoked(7)]
+    assert host.status(101)["in_flight"] == 0
+
+
+def test_a_successor_with_a_snapshot_believes_nobody_a_lease_that_is_not_in_it(host):
+    after = host.successor(5)
+    after.join("a", at=5, holds=[Holds(77, 7, ns(4), 0, False, False, 10.0)])  # noqa: FBT003 - a message
+    assert after.told("a", Revoked) == [Revoked(77)]
+    assert after.status(5)["in_flight"] == 0
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
