@@ -441,6 +441,20 @@ async def test_a_lease_survives_the_host_and_is_given_back_to_its_successor(shar
         await running
 
 
+async def test_a_verdict_is_told_to_the_successor_at_whichever_step_of_the_loop_its_host_is_lost(tmp_path):
+    for steps in range(20):  # in some of them nobody hosts
+        run_dir = tmp_path / f"{steps}"
+        client = SharedRateLimiter(URL, run_dir=run_dir, breaker=CircuitBreaker(threshold=1))
+        async with Coordinator(URL, run_dir=run_dir) as host, client:
+            async with client.admit() as permit:
+                await host.close()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                permit.report(Verdict(Ending.SERVER_ERROR))
+            await settle(1)
+            assert (await status(client))["circuit"]["state"] == "open"
+
+
 async def test_the_pace_holds_from_one_run_to_the_next(share):
     async with share() as a:
         first = await attempt(a)
