@@ -182,6 +182,17 @@ async def test_what_is_unsettled_is_given_back_when_its_consumer_leaves(broker):
     await until_depth(broker, tasks=0, waiting=0, parked=0)
 
 
+async def test_a_moved_message_has_not_been_given_back_yet(broker):
+    await publish(broker, b"held")
+    async with broker.consumer() as consumer:
+        await next_of(consumer)
+    async with broker.consumer() as consumer:
+        delivery = await next_of(consumer)
+        assert delivery.returns == 1
+        await delivery.move(delay_seconds=0, attempts=1)
+        assert (await next_of(consumer)).returns == 0
+
+
 async def test_a_lost_delivery_settles_nothing(broker):
     await publish(broker, b"held")
     async with broker.consumer() as consumer:
