@@ -16,7 +16,6 @@ from scraper.pipeline.structured.names import as_words
 from scraper.pipeline.structured.vocabulary import Property
 from scraper.pipeline.structured.wanted import Wanted
 
-MAX_TEXT_CHARS: Final = 20_000
 NOTHING_CHARS: Final = 50  # whoever has more to say says something
 
 
