@@ -32,8 +32,8 @@ def read_strict(text: str) -> Json:
     What is nested deeper than `MAX_DEPTH` is refused here, where it costs one task: Python may well read it and then
     not be able to write it, in the middle of an export for example.
     """
-    value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite_number)
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+    value = _STRICT.decode(text)
+    if _deeper_than(MAX_DEPTH, value):
         raise RecursionError(f"nested deeper than {MAX_DEPTH} levels")
     return value
 
@@ -95,6 +95,9 @@ def _finite_number(digits: str) -> float:
     if math.isinf(number):
         raise NotStrict("a number beyond all bounds")
     return number
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite_number)
 
 
 def _finite(value: Json) -> Json:

@@ -105,6 +105,6 @@ _UNNESTED_TAGS: Final = (
 _NOT_NESTING: Final = frozenset(_UNNESTED_TAGS.split())
 
 _NAME: Final = r"(?:[bBiIsSuU]|[bB][iI][gG]|[cC][oO][dD][eE]|[eE][mM]|[fF][oO][nN][tT]|[sS][mM][aA][lL][lL]|[sS][tT][rR][iI][kK][eE]|[sS][tT][rR][oO][nN][gG]|[tT][tT])[\s/>]"  # noqa: E501 spelt out, because ignoring case is three times as slow
-_FORMATTING: Final = re.compile(f"<{_NAME}")
+_FORMATTING: Final = re.compile(f"<(?=[bBiIsSuUcCeEfFtT]){_NAME}")  # most tags begin with another letter
 _FORMATTING_OR_ITS_END: Final = re.compile(f"<(/?){_NAME}")
 """What HTML opens again by itself, without `a` and `nobr`: one of those closes the one before."""
