@@ -341,7 +341,9 @@ def _wrong_for_good(error: BaseException, address: URL) -> str:
             f"program may read ({getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error})"
         )
     if isinstance(error.__cause__, ssl.SSLError):
-        return f"and this program could not agree on TLS: {error.__cause__.reason}"
+        plain = error.__cause__.reason == "WRONG_VERSION_NUMBER"
+        hint = "; does it speak TLS at this port, or is it an amqp:// address?" if plain else ""
+        return f"and this program could not agree on TLS: {error.__cause__.reason}{hint}"
     return ""
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     type=click.Choice(["jsonl", "csv", "parquet"]),
     help="By default as the file's name ends; jsonl without an ending.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without, or with -."
+)
 @click.option("--status", "statuses", type=click.Choice(["done", "parked"]), multiple=True, help="Only these.")
 def command(*, format_: Format | None, output: Path | None, statuses: tuple[str, ...]) -> None:
     """Write results, done and parked alike, for other programs.
@@ -36,6 +38,8 @@ def command(*, format_: Format | None, output: Path | None, statuses: tuple[str,
       scraper export --status done -o products.csv
       scraper export --format csv | head
     """
+    if output == Path("-"):
+        output = None
     chosen = format_ or format_of(output)
     count = run(export_results(read_settings(), output, format=chosen, statuses=statuses or ("done", "parked")))
     if output is not None:

@@ -64,8 +64,9 @@ def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
         cached = f"{tokens['cached_share']:.0%} of them from the server's prefix cache"
         if not tokens["cached"]:
             cached = "none of them from a prefix cache as far as the server tells"
-        written = f"{tokens['completion']:,} written; {tokens['calls']:,} {'call' if tokens['calls'] == 1 else 'calls'}"
-        yield f"tokens   {tokens['prompt']:,} read, {cached}; {written}; {_covered(report)}"
+        yield f"tokens   {tokens['prompt']:,} read, {cached}"
+        calls = f"{tokens['calls']:,} {'call' if tokens['calls'] == 1 else 'calls'}"
+        yield f"         {tokens['completion']:,} written, in {calls}; {_covered(report)}"
     if report["time"]:
         yield f"time     {_covered(report)}"
         yield from time_spent.lines(report["time"])

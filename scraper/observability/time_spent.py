@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 WORTH_A_LINE = 0.005
-_BAR = 30
+_BAR = 14
+"""With the longest words beside it a line fits 80 columns."""
 
 PHASES: Mapping[str, str] = {
     "host_delay": "politeness to the sites (FETCH_DELAY)",
@@ -14,9 +15,9 @@ PHASES: Mapping[str, str] = {
     "wait_slot": "a free slot (VLLM_MAX_CONCURRENT)",
     "wait_rate": "the pace (VLLM_REQUESTS_PER_MINUTE)",
     "wait_circuit": "the open circuit",
-    "server_pause": "pauses: the server's, an operator's, or a wrong setting",
+    "server_pause": "pauses: server, operator, wrong setting",
     "backoff": "retries of failed model calls",
-    "first_token": "the model's queue and its reading of prompts",
+    "first_token": "the model's queue, its reading prompts",
     "generate": "the model's writing",
     "validate": "checking answers (CPU)",
     "store": "the results database and the broker",

@@ -199,6 +199,9 @@ def _check_least(parts: list[tuple[str, dict[str, Json]]]) -> None:
                 raise bad_schema(f"{path}/{key}", f"is {least:g}; {MAX_LEAST} are allowed")
 
 
+_TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+
+
 def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:
     try:
         return jsonschema_rs.validator_for(
@@ -213,6 +216,8 @@ def _validator(schema: dict[str, Json]) -> jsonschema_rs.Validator:
         what = error.message[:200]
         if error.kind.name == "format" and "pattern" in path.lower():
             what = "is no regular expression without look-around and back-references, or a too large one"
+        elif error.kind.name == "anyOf" and error.instance_path[-1:] == ["type"]:
+            what = f"is none of {', '.join(_TYPES)}, and no list of them"
         raise bad_schema(path, what) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise bad_schema("#", str(error)[:200]) from error

@@ -37,6 +37,12 @@ def test_a_file_gets_the_format_its_name_promises(tmp_path):
         assert json.loads(exported(tmp_path, name))["task_id"] == FULL.task_id
 
 
+def test_a_dash_is_standard_output_as_everywhere(tmp_path):
+    said = CliRunner().invoke(main, ["export", "--format", "jsonl", "-o", "-"])
+    assert json.loads(said.stdout)["task_id"] == FULL.task_id
+    assert not (tmp_path / "-").exists()
+
+
 def test_an_ending_that_promises_another_format_is_refused_by_name(tmp_path):
     said = CliRunner().invoke(main, ["export", "-o", "all.xlsx"])
     assert said.exit_code == 2

@@ -40,8 +40,8 @@ def status(*arguments):
 def test_it_says_what_share_of_the_prompts_the_servers_prefix_cache_served():
     stored(done("a", usage=Usage(3000, 100, 0), calls=1), done("b", usage=Usage(5000, 300, 2000), calls=2))
     assert (
-        "tokens   8,000 read, 25% of them from the server's prefix cache; 400 written; 3 calls; of the 2 stored results\n"
-        in status()
+        "tokens   8,000 read, 25% of them from the server's prefix cache\n"
+        "         400 written, in 3 calls; of the 2 stored results\n" in status()
     )
     assert json.loads(status("--json"))["tokens_spent"] == {
         "prompt": 8000,

@@ -15,3 +15,7 @@ def test_the_longest_phase_comes_first_and_crumbs_are_left_out():
 
 def test_nothing_spent_is_no_line():
     assert list(time_spent.lines({})) == list(time_spent.lines({"fetch": 0.0})) == []
+
+
+def test_every_line_fits_a_terminal_of_80_columns():
+    assert max(len(line) for phase in time_spent.PHASES for line in time_spent.lines({phase: 1.0})) < 80

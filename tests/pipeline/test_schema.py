@@ -392,3 +392,9 @@ def test_what_is_asked_of_a_ready_made_schema_in_part_is_accepted_by_the_servers
         narrowed(schema, names[1:]),
     ):
         check_schema(asked.response_format["json_schema"]["schema"])
+
+
+@pytest.mark.parametrize("wrong", ["strin", "String", ["string", "none"]])
+def test_a_type_that_there_is_not_is_answered_with_those_that_there_are(wrong):
+    said = refusal(object_with(name={"type": wrong}))
+    assert "#/properties/name/type: is none of string, number, integer" in said

@@ -22,7 +22,9 @@ from scraper.ports import Selection
 
 @click.command("export", short_help="Write parked tasks as JSON, one a line.")
 @filters
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout without, or with -."
+)
 @click.option("--pages", is_flag=True, help="With the stored pages, as they were fetched.")
 def command(*, output: Path | None, pages: bool, **chosen: Any) -> None:
     """Write parked tasks as JSON, one a line: the task, its errors, the model's last answer.
@@ -34,6 +36,8 @@ def command(*, output: Path | None, pages: bool, **chosen: Any) -> None:
       scraper dead export --reason schema_invalid | jq '{error, answer}'
       scraper dead export -o parked.jsonl --pages
     """
+    if output == Path("-"):
+        output = None
     count = run(export_parked(read_settings(), selection(**chosen), output, pages=pages))
     if output is not None:
         click.echo(f"{number_of('parked task', count)} in {output}", err=True)
