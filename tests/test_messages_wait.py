@@ -224,7 +224,7 @@ async def test_one_signal_ends_a_run_of_which_all_tasks_only_wait(service, model
 async def test_one_signal_finishes_what_the_gpu_works_on_and_hands_back_who_waits_for_a_turn(service, model):
     await tasks(service)
     well = dict(service.environment)
-    service.environment |= {"DRAIN_SECONDS": "3600", "VLLM_REQUESTS_PER_MINUTE": "1"}
+    service.environment |= {"DRAIN_SECONDS": "3600", "VLLM_MAX_CONCURRENT": "1", "VLLM_TIMEOUT": "3600"}
     model.freeze()
     with service.running() as process:
         log = Log(process)
