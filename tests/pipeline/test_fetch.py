@@ -180,6 +180,14 @@ async def test_the_next_address_is_dialled_where_the_first_does_not_answer(web, 
     assert web.dialled == [(OTHER_PUBLIC, 80), (PUBLIC, 80)]
 
 
+async def test_no_socket_is_made_for_an_address_of_ones_own_network_however_it_was_come_by(browser, web, monkeypatch):
+    web.names["a.com"] = ["127.0.0.1"]
+    monkeypatch.setattr("scraper.pipeline.fetch_wire.dialable", lambda found, **_: found)
+    async with browser() as get:
+        assert (await get.refused("http://a.com/"))[0] is ParkReason.REFUSED_ADDRESS
+    assert web.dialled == []
+
+
 async def test_ones_own_network_is_fetched_from_where_the_owner_allows_it(tmp_path):
     async with (
         Site({"/": answer(b"mine")}) as site,
