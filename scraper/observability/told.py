@@ -42,12 +42,16 @@ async def telling(
 
     path = _socket(endpoint, run_dir, secrets.token_hex(4))
     unborn = path.with_suffix(".new")  # until it listens, whoever asks would take it for one that was left behind
+    server: asyncio.Server | None = None
     try:
         server = await asyncio.start_unix_server(answer, path=os.fspath(unborn))
         unborn.chmod(0o600)
         unborn.rename(path)
         await asyncio.to_thread(_tidy_up, path)
     except OSError as error:
+        if server is not None:
+            server.close()
+        _remove(unborn)
         observe(SettingWarning("RUN_DIR", f"no socket for those who watch can be made: {error.strerror or error}"))
         yield
         return
@@ -55,7 +59,7 @@ async def telling(
         yield
     finally:
         server.close()
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def _tidy_up(own: Path) -> None:
@@ -69,9 +73,15 @@ def _tidy_up(own: Path) -> None:
             try:
                 asking.connect(os.fspath(path))
             except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
+                _remove(path)
             except OSError:
                 pass  # busy, or gone by now
+
+
+def _remove(path: Path) -> None:
+    """If that is possible: whoever asks at it, or starts, tries again."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 async def ask_all(endpoint: str, run_dir: Path) -> list[Mapping[str, Any]]:
@@ -91,7 +101,7 @@ async def _ask(path: Path) -> Mapping[str, Any] | None:
             finally:
                 writer.transport.abort()
     except ConnectionRefusedError:  # its process is gone
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(_remove, path)
         return None
     except (OSError, TimeoutError, ValueError):
         return None

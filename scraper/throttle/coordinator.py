@@ -205,7 +205,8 @@ class _Office:
         if self._memory is not None:
             self._memory.close()
         if self._seat.is_valid():
-            self._place.socket.unlink(missing_ok=True)
+            with suppress(OSError):  # whoever is next makes room for its own
+                self._place.socket.unlink(missing_ok=True)
         self._seat.leave()
 
     async def wait_closed(self) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 
 from scraper.observability.told import ask_all, telling
 
@@ -85,3 +86,23 @@ async def test_a_big_picture_comes_whole(tmp_path):
     big = {"total": "x" * 3_000_000}
     async with telling(ENDPOINT, tmp_path, lambda: big, observe=[].append):
         assert json.dumps(await ask_all(ENDPOINT, tmp_path)) == json.dumps([big])
+
+
+async def test_a_socket_that_cannot_be_named_is_a_warning_and_nobody_listens_at_it(tmp_path, monkeypatch):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", read_only)
+        async with telling(ENDPOINT, tmp_path, dict, observe=said.append):
+            assert list(tmp_path.iterdir()) == []
+    assert "Read-only file system" in said[0].message
+
+
+async def test_a_socket_that_cannot_be_removed_ends_no_run(tmp_path):
+    async with telling(ENDPOINT, tmp_path, dict, observe=[].append):
+        [path] = tmp_path.glob("main-*.sock")
+        path.unlink()
+        path.mkdir()
+    assert await ask_all(ENDPOINT, tmp_path) == []

@@ -407,6 +407,18 @@ async def test_who_had_to_give_up_hosting_leaves_a_successors_socket_alone(share
     await second.close()
 
 
+async def test_a_socket_that_cannot_be_removed_keeps_nobody_from_leaving_the_seat(tmp_path):
+    first, second = (Coordinator(URL, run_dir=tmp_path) for _ in range(2))
+    assert await first.try_to_host()
+    (path,) = tmp_path.glob("*.sock")
+    path.unlink()
+    path.mkdir()
+    await first.close()
+    path.rmdir()
+    assert await second.try_to_host()
+    await second.close()
+
+
 async def test_who_is_cancelled_while_leaving_stays_cancelled_and_leaves_the_seat_all_the_same(share, tmp_path):
     for host in (Coordinator(URL, run_dir=tmp_path), share()):
         await host.__aenter__()
