@@ -8,6 +8,7 @@ from typing import NamedTuple
 from scraper.events import Event, ThrottleLimitsDiffer, ThrottleSettingsOverruled
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, to_seconds
+from scraper.throttle.pacer import SLOWEST_PER_MINUTE
 from scraper.throttle.protocol import BadLine, Brings, Command
 
 DIFFER_SECONDS = 2.0
@@ -24,7 +25,7 @@ class Override(NamedTuple):
     def changed(self, command: Command, now: int) -> Override:
         limit = self.max_concurrent if command.max_concurrent is None else command.max_concurrent
         rate = self.requests_per_minute if command.requests_per_minute is None else command.requests_per_minute
-        if (limit is not None and limit < 1) or (rate is not None and rate <= 0):
+        if (limit is not None and limit < 1) or (rate is not None and rate < SLOWEST_PER_MINUTE):
             raise BadLine("limits that no settings allow")
         return Override(limit, rate, now)
 
@@ -64,7 +65,7 @@ class BroughtLimits:
 
     def bring(self, member: Member, brings: Brings, members: Collection[Member], now: int) -> None:
         """Raises BadLine for limits that no settings allow."""
-        if min(brings) <= 0 or brings.max_concurrent < 1:
+        if min(brings) <= 0 or brings.requests_per_minute < SLOWEST_PER_MINUTE:
             raise BadLine("limits that no settings allow")
         before, member.brings = self.settings(members), brings
         after = self.settings(members)

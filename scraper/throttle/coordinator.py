@@ -42,6 +42,7 @@ HELLO_SECONDS = 10.0
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.005, 1.0
 """How soon after a connection was lost its process is looked for, and how often in the end."""
 BACKLOG = 1024
+LONGEST_TOKEN = 64
 
 
 class Coordinator:
@@ -268,6 +269,8 @@ class _Office:
     def _welcome(self, wire: Wire, hello: Message, now: int) -> None:
         if not isinstance(hello, Hello):
             raise BadLine("nobody was introduced")
+        if len(hello.token) > LONGEST_TOKEN:  # it goes into every snapshot
+            raise BadLine("a name too long")
         wire.send(Welcome(VERSION, os.getpid(), now))
         if hello.version != VERSION:
             wire.hang_up()

@@ -16,6 +16,9 @@ LATEST_WRITE_SECONDS = 1.0
 EARLIEST_LAPSE_SECONDS = 0.01
 """But no grant lapses sooner: at 60,000 a minute T/2 is 0.5 ms, less than a message between two processes takes."""
 
+SLOWEST_PER_MINUTE = 1e-6
+"""One start in two years: below it an interval is no number that all can count with."""
+
 
 class Pacer:
     """Spaces starts at least `interval` nanoseconds apart."""
@@ -29,8 +32,10 @@ class Pacer:
 
     def set_rate(self, requests_per_minute: float) -> None:
         """From now on this rate: lowering pushes the next start back at once, raising brings it nearer."""
-        if not (requests_per_minute > 0 and math.isfinite(requests_per_minute)):
-            raise ValueError(f"requests_per_minute must be a number above 0, not {requests_per_minute}")
+        if not (requests_per_minute >= SLOWEST_PER_MINUTE and math.isfinite(requests_per_minute)):
+            raise ValueError(
+                f"requests_per_minute must be a number of {SLOWEST_PER_MINUTE:g} or more, not {requests_per_minute}"
+            )
         self.requests_per_minute = requests_per_minute
         self.interval = math.ceil(60 * SECOND / requests_per_minute)  # rounded up: never faster than told
         self.write_within = max(min(self.interval // 2, ns(LATEST_WRITE_SECONDS)), ns(EARLIEST_LAPSE_SECONDS))

@@ -39,6 +39,7 @@ from scraper.throttle.coordinator import Coordinator
 from scraper.throttle.host_silence import HostSilence
 from scraper.throttle.link import Link
 from scraper.throttle.nanoseconds import bounded_ns, ns
+from scraper.throttle.pacer import SLOWEST_PER_MINUTE
 from scraper.throttle.protocol import (
     LARGEST,
     BadLine,
@@ -431,8 +432,8 @@ class SharedRateLimiter:
 
 
 def _check(brings: Brings) -> None:
-    if brings.max_concurrent < 1 or not brings.requests_per_minute > 0:
-        raise ValueError(f"max_concurrent must be >= 1 and requests_per_minute > 0, not {brings}")
+    if brings.max_concurrent < 1 or not brings.requests_per_minute >= SLOWEST_PER_MINUTE:
+        raise ValueError(f"max_concurrent must be >= 1 and requests_per_minute >= {SLOWEST_PER_MINUTE:g}, not {brings}")
     if brings.threshold < 1 or not brings.timeout_seconds > 0:
         raise ValueError(f"threshold must be >= 1 and timeout_seconds > 0, not {brings}")
     if max(brings) >= LARGEST:  # no coordinator would take it, and nobody would ever be granted anything

@@ -5,6 +5,9 @@ from __future__ import annotations
 from scraper.throttle.protocol import Finish
 from scraper.throttle.verdict import Ending, Misconfiguration, Verdict
 
+LONGEST = 2000
+"""Characters of a text that a coordinator keeps: a server may have written it, and a snapshot must hold it."""
+
 _ENDINGS = {ending.value: ending for ending in Ending}
 
 
@@ -28,5 +31,5 @@ def verdict_of(finish: Finish) -> Verdict:
     if ending is None:
         raise ValueError(f"no such ending: {finish.ending}")
     if finish.wrong_status is not None:
-        wrong = Misconfiguration(finish.wrong_status, finish.wrong_setting, finish.wrong_advice)
-    return Verdict(ending, finish.pause_seconds, finish.pause_reason, wrong)
+        wrong = Misconfiguration(finish.wrong_status, finish.wrong_setting[:LONGEST], finish.wrong_advice[:LONGEST])
+    return Verdict(ending, finish.pause_seconds, finish.pause_reason[:LONGEST], wrong)

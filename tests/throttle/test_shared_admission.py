@@ -41,7 +41,7 @@ from scraper.throttle.protocol import (
 from scraper.throttle.scope import CONFIRM_SECONDS
 from scraper.throttle.shared_admission import GATHER_SECONDS, SharedAdmission
 from scraper.throttle.snapshot_file import Unusable
-from scraper.throttle.verdict import UNSENT, Ending, Verdict
+from scraper.throttle.verdict import UNSENT, Ending, Misconfiguration, Verdict
 from scraper.throttle.verdict_message import finish_of
 
 HERE = this_process()
@@ -658,6 +658,22 @@ def test_an_order_is_told_with_whose_it_was(host, command, order):
     host.shared.obey(command, 0, by="user 7")
     host.pass_to(0)
     assert ThrottleOrdered(order, "user 7") in host.events
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(
+            Ending.MISCONFIGURED, misconfiguration=Misconfiguration(404, "VLLM_MODEL", "name one of: " + "x" * 10**5)
+        ),
+        Verdict(Ending.TOO_MANY, pause_seconds=60.0, pause_reason="x" * 10**5),
+    ],
+)
+def test_what_a_server_says_at_length_does_not_fill_the_snapshot(host, verdict):
+    host.say("a", ask(1), at=0)
+    host.say("a", finish_of(host.lease("a", 1), verdict), at=1)
+    assert host.status(1)["blocked_by"] == "server_pause"
+    assert len(json.dumps(host.shared.snapshot())) < 5000
 
 
 def test_a_circuit_that_an_operator_opens_is_no_error(host):
