@@ -376,6 +376,13 @@ async def test_a_robots_txt_is_followed_through_redirects(browser, serve):
         assert (await get.refused("http://a.com/private"))[0] is ParkReason.ROBOTS
 
 
+@pytest.mark.parametrize("elsewhere", ["http://a.com:25/robots.txt", "http://me:secret@b.com/", "http://10.0.0.1/"])
+async def test_a_robots_txt_leads_nowhere_that_a_page_may_not_lead(browser, serve, web, elsewhere):
+    async with serve({"/robots.txt": redirect(elsewhere), "/": answer()}), browser() as get:
+        await get("http://a.com/")
+    assert web.dialled == [(PUBLIC, 80)] * 2
+
+
 async def test_a_site_whose_robots_txt_fails_is_tried_again_later(browser, serve):
     async with (
         serve({"/robots.txt": answer(b"", status=503, Retry_After="300"), "/": answer()}) as site,
