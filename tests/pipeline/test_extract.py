@@ -559,6 +559,32 @@ async def test_a_part_that_does_not_fit_the_rest_is_asked_for_with_everything(tr
     assert model.formats[0]["json_schema"]["schema"]["properties"].keys() == {"name", "price"}
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"maxProperties": 1},
+        {"oneOf": [{"required": ["name"]}, {"required": ["price"]}]},
+        {"enum": [{"name": "Kettle"}]},
+    ],
+    ids=lambda rule: next(iter(rule)),
+)
+async def test_data_that_says_all_and_does_not_fit_together_is_no_answer(trace, rule):
+    model = ScriptedModel('{"name": "Kettle"}')
+    found = await extract_kettle(model, trace, schema={"type": "object", "properties": SHOP["properties"]} | rule)
+    assert found.data == {"name": "Kettle"}
+    assert found.fields["/name"]["source"] == "model"
+    assert trace.calls == 1
+
+
+async def test_no_call_is_left_to_ask_for_everything_where_the_rest_does_not_fit(trace):
+    schema = WITH_FINISH | {"required": ["finish", "of_no_property"]}  # a narrowed form cannot ask for it
+    model = ScriptedModel('{"finish": "steel"}')
+    with pytest.raises(Permanent, match="do not fit the schema together") as failure:
+        await extract_kettle(model, trace, schema=schema, max_calls=1)
+    assert failure.value.reason is ParkReason.SCHEMA_INVALID
+    assert trace.calls == 1
+
+
 async def test_hints_are_told_and_everything_is_asked_for(trace):
     model = ScriptedModel('{"name": "Red kettle", "price": 12}')
     found = await extract_kettle(model, trace, structured_data="hint")
