@@ -188,6 +188,33 @@ async def test_what_is_being_handed_back_is_copied_once_whatever_comes_meanwhile
     assert await left(bench, 1) == [("a", 2, 0)]
 
 
+async def test_a_job_that_is_let_go_ends_in_its_own_time(bench, monkeypatch):
+    there, ending, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event(), []
+
+    class Tidy(ScriptedPipeline):
+        async def run(self, task, *, trace, **rest):
+            trace.enter("clean")
+            there.set()
+            try:
+                await asyncio.Event().wait()
+            finally:  # as where a child process has to be ended
+                ending.set()
+                await go.wait()
+                ended.append(task.task_id)
+
+    await put(bench, "a")
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.01)
+    async with bench.working(Tidy(), limits=PATIENT):
+        await there.wait()
+        bench.stop.set()
+        await ending.wait()
+        await asyncio.sleep(0.1)  # so many looks
+        go.set()
+        await bench.running
+    assert ended == ["a"]
+    assert await left(bench, 1) == [("a", 2, 0)]
+
+
 async def test_a_waiting_task_that_cannot_be_handed_back_is_delivered_again(bench, monkeypatch):
     stage = Stage(a="wait_slot")
     await put(bench, "a")
