@@ -11,7 +11,7 @@ import pytest
 from scraper.errors import Held, Permanent
 from scraper.models import Page, ParkReason, Task
 from scraper.pipeline.clean import clean
-from scraper.pipeline.clean_process import MEMORY_BYTES, MOST_CPU_SECONDS, QUESTION, cpu_seconds
+from scraper.pipeline.clean_process import ANSWER, MEMORY_BYTES, MOST_CPU_SECONDS, QUESTION, cpu_seconds
 from scraper.pipeline.isolation import LARGE_CHARS, MANY_TAGS, Cleaner, needs_child
 from scraper.pipeline.structured.vocabulary import SOURCES
 
@@ -363,6 +363,26 @@ async def test_a_child_whose_parent_died_ends_by_itself(half):
     assert child.stdin is not None
     child.stdin.write(half)
     child.stdin.close()  # as when the parent is gone
+    assert await child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("html", "is_last"), [(b"<p>x", False), (b"<table>" + b"<td>x" * 800_000, True)], ids=["small", "large"]
+)
+async def test_a_page_after_which_a_child_is_large_is_its_last(html, is_last):
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "scraper.pipeline.clean_process"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(QUESTION.pack(2, len(html)) + b"{}" + html)
+    said_last, size = ANSWER.unpack(await child.stdout.readexactly(ANSWER.size))
+    assert said_last is is_last
+    await child.stdout.readexactly(size)
+    if not is_last:
+        child.stdin.close()
     assert await child.wait() == 0
 
 
