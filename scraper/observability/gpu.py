@@ -28,7 +28,7 @@ def gpu(throttle: Throttle, away: Mapping[str, str], *, request_seconds: float, 
     if held is not None:
         return held
     if throttle.limit is None:
-        return Gpu("unknown", "nobody has asked it yet")
+        return Gpu("unknown", "not asked yet")
     used = request_seconds / elapsed_s / throttle.limit if answers else throttle.in_flight / throttle.limit
     used = min(1.0, used)
     state: Literal["idle", "working", "busy"] = "busy" if used >= BUSY else "idle" if used < IDLE else "working"

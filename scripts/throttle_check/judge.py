@@ -61,7 +61,7 @@ def pace(limits: Limits, measured: Measured) -> list[Row]:
         ),
         _row(
             "smallest gap of two starts",
-            f"{limits.interval:.3g} s; on arrival at least {max(0.0, limits.interval - late * scale):.2g} s",
+            f"{limits.interval:.3g} s; on arrival at least {max(0.0, limits.interval - late * scale):.3g} s",
             f"{gap * scale:.3g} s",
             measured=measured,
             kept=gap >= interval - late - _ROUNDING,
@@ -145,7 +145,7 @@ def backoff(limits: Limits, measured: Measured) -> list[Row]:
         earliest = delay - measured.smear - _ROUNDING
         kept = _within(delay, plan.bounds(number)) and gap >= earliest
         what, arrival = f"delay before retry {number}", max(0.0, earliest) * scale
-        asked = f"{shortest:.3g} to {longest:.3g} s drawn; on arrival at least {arrival:.2g} s"
+        asked = f"{shortest:.3g} to {longest:.3g} s drawn; on arrival at least {arrival:.3g} s"
         shown = f"{delay * scale:.3g} s drawn, {gap * scale:.3g} s on arrival"
         rows.append(_row(what, asked, shown, measured=measured, kept=kept))
     return rows

@@ -36,7 +36,7 @@ def test_before_the_first_answer_what_is_in_flight_counts():
         (Throttle(limit=2, circuit="half_open"), "protected", "one request"),
         (Throttle(limit=2, paused_for_s=30.0), "protected", "paused, 30 s more"),
         (Throttle(limit=2, misconfigured="VLLM_API_KEY: wrong"), "stopped", "a setting is wrong"),
-        (Throttle(), "unknown", "nobody has asked it yet"),
+        (Throttle(), "unknown", "not asked yet"),
     ],
 )
 def test_what_keeps_every_request_from_it_is_said_instead(throttle, word, said):
