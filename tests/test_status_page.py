@@ -103,7 +103,7 @@ async def test_it_shows_what_happens_as_it_happens_and_survives_a_killed_worker(
         await expect(page.locator("#limited")).to_contain_text("VLLM_REQUESTS_PER_MINUTE=240")
         [worker] = children_of(process.pid)
         os.kill(worker, signal.SIGKILL)
-        await expect(page.locator("#trouble")).to_contain_text("1 restarts")
+        await expect(page.locator("#trouble")).to_contain_text("1 restart")
         await expect(page.locator("#events")).to_contain_text("worker_restarted")
         await done(page, above=await done(page, above=-1))
         await expect(page.locator("#link")).to_contain_text("live")
