@@ -296,10 +296,10 @@ class Admission:
 
     def _account(self, now: int) -> None:
         """Book the time since the last event to what held the line back, piece by piece."""
-        since, steady, self._steady = self._accounted, self._steady, None  # whoever calls may change it
-        if now <= since:
+        steady, self._steady = self._steady, None  # whoever calls may change it
+        if now <= self._accounted:
             return
-        self._accounted = now
+        since, self._accounted = self._accounted, now
         if not self._line:
             return
         if steady is not None and (steady[1] is None or now <= steady[1]):

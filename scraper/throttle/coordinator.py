@@ -163,7 +163,7 @@ class _Office:
     def remember(self, shared: SharedAdmission, host_before: int) -> str:
         """Take over what is known, write it down as ours, and say where it is from. Raises OSError."""
         now = self._now()
-        self._memory = SnapshotFile(self._place.state, boot=self._boot)
+        self._memory = SnapshotFile(self._place.state, boot=self._boot, pids=self._pids)
         try:
             content = self._memory.read()
             shared.restore(content, now, same_pids=content.get("pids") == self._pids)
@@ -347,7 +347,7 @@ class _Office:
     def _write_down(self) -> None:
         if self._memory is None or not self._seat.is_valid():
             raise OSError(errno.ESTALE, "the lock was removed")
-        self._memory.write({"pids": self._pids, **self._shared.snapshot()})
+        self._memory.write(self._shared.snapshot())
 
 
 def _listen(path: Path) -> socket.socket:

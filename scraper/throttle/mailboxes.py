@@ -19,7 +19,7 @@ class Mailboxes:
         self._whispers = Whispers()
         self._answered: set[str] = set()
         self._announce = False  # everybody is to be told the state
-        self._held_by = ""
+        self._held_by: Blocker | None = None  # circuit or pause, when they were told last
 
     @property
     def due_at(self) -> int | None:
@@ -61,12 +61,12 @@ class Mailboxes:
 
     def _tell_state(self, admission: Admission, members: Mapping[str, Member], blocked_by: Blocker | None) -> None:
         """To whoever was granted or refused; to all when circuit, pause or limits have changed."""
-        held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else ""
+        held_by = blocked_by if blocked_by in {"circuit", "server_pause"} else None
         everybody = self._announce or held_by != self._held_by
-        self._announce, self._held_by = False, held_by or ""
-        told, self._answered = self._answered, set()
-        if not everybody and not told:
+        if not everybody and not self._answered:
             return
+        self._announce, self._held_by = False, held_by
+        told, self._answered = self._answered, set()
         state = State(
             admission.in_flight,
             admission.waiting,

@@ -342,8 +342,10 @@ class SharedAdmission:
                 self._tell_refusal(refusal)
             self._events += turn.events
             blocked_by = turn.blocked_by
-            self._events += self._limits.news(self._members.values(), now)
-            wake_at = sooner(sooner(turn.wake_at, self._reap_at), self._limits.say_at)
+            wake_at = sooner(turn.wake_at, self._reap_at)
+            if self._limits.say_at is not None:
+                self._events += self._limits.news(self._members.values(), now)
+                wake_at = sooner(wake_at, self._limits.say_at)
         events, self._events = self._events, []
         changed, self._changed = self._changed or bool(events), False
         messages = self._mail.collect(self._admission, self._members, now, blocked_by=blocked_by)

@@ -34,9 +34,9 @@ class Unusable(Exception):
 class SnapshotFile:
     """Only the holder of the endpoint's lock may open it. Raises OSError where it cannot be read or written."""
 
-    def __init__(self, path: Path, *, boot: str) -> None:
+    def __init__(self, path: Path, *, boot: str, pids: str = "") -> None:
         self._boot = boot
-        self._about = b'{"format":%d,"boot":%s' % (FORMAT, to_json(boot))
+        self._about = to_json({"format": FORMAT, "boot": boot, "pids": pids})[:-1]
         self._kept: dict[str, tuple[object, bytes]] = {}  # what was written last, and its bytes
         self._number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._writes = 0
@@ -72,12 +72,14 @@ class SnapshotFile:
 
         A value that is the very object of the write before keeps its bytes: nothing in it may have changed since.
         """
-        parts, kept = [self._about], self._kept
+        body, kept = self._about, self._kept
         for name, value in content.items():
-            if name not in kept or kept[name][0] is not value:
-                kept[name] = value, b',"%s":%s' % (name.encode(), to_json(value))
-            parts.append(kept[name][1])
-        body = b"".join(parts) + b"}"
+            before, part = kept.get(name, (None, b""))
+            if before is not value or not part:
+                part = b',"%s":%s' % (name.encode(), to_json(value))
+                kept[name] = value, part
+            body += part
+        body += b"}"
         number = self._writes + 1
         head = _HEAD % (0, number, len(body))
         data = _HEAD % (crc32(body, crc32(head[9:])), number, len(body)) + body
