@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, settings
 from scraper.testing.clock import VirtualTimeLoop
 from tests.rabbitmq import PrivateNode
 
+# the same examples each time, however slow the machine is; others: --hypothesis-profile=default
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(
-    "steady"
-)  # the same examples each time, however slow the machine; others: --hypothesis-profile=default
+settings.load_profile("steady")
 
 
 def pytest_configure(config):

@@ -239,5 +239,5 @@ async def test_one_signal_finishes_what_the_gpu_works_on_and_hands_back_who_wait
         await stopped(process, log)
     assert [event["outcome"] for event in log.of("task_settled")] == ["done"]
     await left_whole(service, done=1)
-    service.environment = well
+    service.environment = well | {"RUN_DIR": str(service.folder / "elsewhere")}  # where no start of a minute ago counts
     await finished_by_the_next(service)

@@ -52,7 +52,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def supervised(script, *, workers=1, drain_seconds=20.0):
+async def supervised(script, *, workers=1, drain_seconds=300.0):
     watched, stop = Watched(), Stop()
     supervisor = Supervisor(
         [sys.executable, "-c", script],
