@@ -374,6 +374,7 @@ async def test_check_says_what_is_well_and_what_is_not(service, model):
     model.stop_listening()
     findings = json.loads((await said(service, "check", "--json", code=1)).stdout)
     assert {finding["what"]: finding["verdict"] for finding in findings} == {
+        ".env": "ok",
         "BROKER_URL": "ok",
         "RESULTS_URL": "ok",
         "VLLM_BASE_URL": "failed",
