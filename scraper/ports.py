@@ -35,6 +35,7 @@ class Message:
     stored_page: bool = False  # a replay: read the page that the parked task left in the store, if it is there
     trail: Trail = ()
     traceparent: str = ""  # W3C Trace Context: the trace that the task belongs to
+    outlived: bool = False  # parked by the broker: the time that its publisher gave it in the queue was over
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ def prepare_standard_output() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest that is free, which is this one
+    if sys.stderr is None:
+        sys.stderr = _nowhere()  # whoever closed it wants no log, and everybody else expects a stream
     if closed:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Closed()))
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):  # and nobody's stand-in
@@ -68,7 +70,11 @@ def _give_up_a_stderr_that_is_gone() -> None:
         if sys.stderr is not None:
             sys.stderr.flush()
     except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 a stream for as long as the process lives
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 a stream for as long as the process lives
 
 
 class _Named(io.FileIO):

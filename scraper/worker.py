@@ -275,7 +275,7 @@ class Worker:
         One that workers may have died on here as well is parked without being read once more.
         """
         message, trace = delivery.message, self._trace(delivery.message)
-        park = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
+        park = _OUTLIVED if message.outlived else _UNSETTLED
         task = park if self._is_suspect(delivery) else self._read(message)
         if isinstance(task, Park):
             await self._park_unread(delivery, park, trace)
@@ -322,6 +322,8 @@ async def _hand_back(delivery: Delivery) -> None:
             await delivery.move(delay_seconds=0, attempts=delivery.message.attempts)
 
 
+_UNSETTLED = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
+_OUTLIVED = Park(ParkReason.EXPIRED, "its time in the queue (the AMQP property expiration) was over before its turn")
 _Label = Literal["done", "retry", "hold", "park", "lost"]
 _LABELS: dict[type[Outcome], _Label] = {Done: "done", Retry: "retry", Hold: "hold", Park: "park"}
 

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from scraper.errors import Permanent, Transient
 from scraper.models import Page, ParkReason
 from scraper.ports import Message
+from scraper.worker import Worker
 from tests.broker.conftest import place  # noqa: F401 a fixture
 from tests.chaos.witnesses import call_witness, statement_of
 from tests.store.results import done
@@ -250,6 +253,21 @@ async def test_what_the_broker_gave_up_is_moved_into_the_store(bench):
     async with bench.working(ScriptedPipeline()):
         assert await bench.until_settled(1) == [("a", "park", "delivery_limit")]
         assert await empty(bench)
+
+
+async def test_what_outlived_its_time_in_the_queue_is_parked_as_expired(bench, monkeypatch):
+    await given_up(bench, Message(b'{"id": "a"}'), returns=0)
+    keep = Worker._keep_dead_letter
+
+    async def keep_outlived(worker, delivery):
+        outlived = SimpleNamespace(
+            message=replace(delivery.message, outlived=True), returns=delivery.returns, ack=delivery.ack
+        )
+        await keep(worker, outlived)
+
+    monkeypatch.setattr(Worker, "_keep_dead_letter", keep_outlived)
+    async with bench.working(ScriptedPipeline()):
+        assert await bench.until_settled(1) == [("a", "park", "expired")]
 
 
 async def test_what_kills_its_workers_even_as_a_dead_letter_is_parked_unread(bench):

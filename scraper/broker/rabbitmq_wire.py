@@ -67,12 +67,19 @@ def message_of(raw: DeliveredMessage) -> Message:
         stored_page=headers.get("x-stored-page") is True,
         trail=from_text(headers.get("x-trail")),
         traceparent=as_traceparent(headers.get("traceparent")),
+        outlived=_has_outlived(headers.get("x-death")),
     )
 
 
 def returns_of(raw: DeliveredMessage) -> int:
     """How often the broker has had this message back."""
     return _count((raw.header.properties.headers or {}).get("x-delivery-count"))
+
+
+def _has_outlived(deaths: object) -> bool:
+    """Whether it last left a queue of tasks because its `expiration` was over. In wait queues that is their purpose."""
+    last = deaths[0] if isinstance(deaths, list) and deaths else None
+    return isinstance(last, dict) and last.get("reason") == "expired" and str(last.get("queue")).endswith(".tasks")
 
 
 def _is_task_id(value: object) -> TypeGuard[str]:

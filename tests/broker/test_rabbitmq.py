@@ -416,6 +416,22 @@ async def test_a_delivery_of_a_closed_channel_is_lost_and_comes_again(rabbitmq_u
         assert len(named(events, Back, f"queue {namespace}.tasks")) == 1
 
 
+async def test_a_message_that_its_publisher_gave_too_little_time_is_parked_as_such(rabbitmq_url, namespace, channel):
+    async with RabbitMQBroker([rabbitmq_url], namespace=namespace, wait_seconds=(0.05,)) as broker:
+        brief = aio_pika.Message(b"brief", expiration=0.001, delivery_mode=2)
+        await channel.default_exchange.publish(brief, routing_key=f"{namespace}.tasks")
+        async with broker.consumer("parked") as parked:
+            delivery = await soon(parked.receive())
+            assert (delivery.message.body, delivery.message.outlived) == (b"brief", True)
+            await delivery.ack()
+        await broker.publish([Message(b"waits")])
+        async with broker.consumer() as consumer:
+            await (await soon(consumer.receive())).move(delay_seconds=0.05, attempts=1)
+            delivery = await soon(consumer.receive())  # a wait queue is left by expiring
+            assert (delivery.message.body, delivery.message.outlived) == (b"waits", False)
+            await delivery.ack()
+
+
 async def test_leaving_consumers_while_they_settle_disturbs_nobody_on_the_connection(rabbitmq_url, namespace):
     events = []
     async with RabbitMQBroker(

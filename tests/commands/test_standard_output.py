@@ -64,3 +64,9 @@ def test_a_reader_that_stops_reading_ends_it_quietly(service, command):
 def test_a_command_that_writes_nothing_minds_no_closed_output(service):
     ran = shell(service, "dead drop p1 --yes >&-")
     assert (ran.returncode, ran.stderr) == (0, "1 forgotten\n")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_run_whose_log_goes_nowhere_works_all_the_same(service, closed):
+    ran = shell(service, f"--until-empty {closed}")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
