@@ -28,6 +28,7 @@ process and the one that serves many processes run this same object; tickets, pl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from scraper.events import Blocker, Event
@@ -214,12 +215,13 @@ class Admission:
     def pause_memory(self) -> PauseMemory:
         return self._pause.snapshot()
 
-    def leases(self) -> dict[int, Lease]:
+    def leases(self) -> Mapping[int, Lease]:
         """Those not given back, for a host that reaps the ones whose owner is gone."""
-        return dict(self._leases)
+        return self._leases
 
-    def lease(self, number: int) -> Lease | None:
-        return self._leases.get(number)
+    def held_by(self, owner: str) -> list[int]:
+        """The numbers of its leases."""
+        return [number for number, lease in self._leases.items() if lease.owner == owner]
 
     def blocked_by(self, now: int) -> Blocker | None:
         """What holds the head of the line back; whoever holds a slot only waits for the model."""

@@ -31,6 +31,7 @@ from scraper.throttle.mailboxes import Mailboxes
 from scraper.throttle.member import Member
 from scraper.throttle.nanoseconds import ns, sooner, to_seconds
 from scraper.throttle.orders import carry_out, in_words
+from scraper.throttle.overdue import Overdue
 from scraper.throttle.protocol import (
     Ask,
     BadLine,
@@ -83,8 +84,7 @@ class SharedAdmission:
         self._known: dict[str, list[Any]] | None = None  # the members as the snapshot has them
         self._limits = BroughtLimits()
         self._scope = Scope()
-        self._reap_after = ns(reap_after_seconds)
-        self._reap_at: int | None = None
+        self._overdue = Overdue(ns(reap_after_seconds))
         self._began = 0
         self._remembers = True
         self._gather_until = 0
@@ -137,7 +137,8 @@ class SharedAdmission:
         for orphan in owners - self._members.keys():
             self._release(orphan, now)
         self._gather_until = now + ns(GATHER_SECONDS)
-        self._reap_at = now
+        for lease in admission.leases().values():
+            self._overdue.watch(lease)
         self._apply_limits(now)
 
     def snapshot(self) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class SharedAdmission:
         self._leave_line(member, now)
         member.connected = member.ready = False
         # One that cannot be seen from here has only its connection to show that it lives.
-        if not member.process.is_visible or member.process.is_gone() or not self._holds_any(token):
+        if not member.process.is_visible or member.process.is_gone() or not self._admission.held_by(token):
             self.dismiss(token, now)
 
     def dismiss(self, token: str, now: int) -> None:
@@ -250,7 +251,7 @@ class SharedAdmission:
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
             self._admission.start(lease, min(at, now))
-            self._reap_at = now
+            self._overdue.watch(self._admission.leases()[lease])
             self._changed = True
 
     def _say_where(self, member: Member, number: int, now: int) -> None:
@@ -296,15 +297,15 @@ class SharedAdmission:
                 owner=member.token,
             )
             self._admission.adopt(holds.lease, lease)
+            self._overdue.watch(lease)
             member.told_of.add(holds.lease)
-            self._reap_at = now
             self._changed = True
         else:
             self._mail.tell(member, Revoked(holds.lease))
 
     def _take_ready(self, member: Member, _: Ready, now: int) -> None:
-        for number, lease in self._admission.leases().items():
-            if lease.owner == member.token and number not in member.told_of:
+        for number in self._admission.held_by(member.token):
+            if number not in member.told_of:
                 self._admission.finish(number, UNSENT, now)
         member.told_of.clear()
         member.ready = True
@@ -334,7 +335,8 @@ class SharedAdmission:
             wake_at: int | None = self._gather_until
             blocked_by = self._admission.blocked_by(now)
         else:
-            self._reap(now)
+            if self._overdue.look_at is not None and now >= self._overdue.look_at:
+                self._reap(now)
             turn = self._admission.turn(now)
             for grant in turn.grants:
                 self._tell_grant(grant)
@@ -342,7 +344,7 @@ class SharedAdmission:
                 self._tell_refusal(refusal)
             self._events += turn.events
             blocked_by = turn.blocked_by
-            wake_at = sooner(turn.wake_at, self._reap_at)
+            wake_at = sooner(turn.wake_at, self._overdue.look_at)
             if self._limits.say_at is not None:
                 self._events += self._limits.news(self._members.values(), now)
                 wake_at = sooner(wake_at, self._limits.say_at)
@@ -357,19 +359,12 @@ class SharedAdmission:
             return True
         self._gather_until = 0
         for member in self.missing():
-            if not self._holds_any(member.token):
+            if not self._admission.held_by(member.token):
                 self.dismiss(member.token, now)
         return False
 
     def _reap(self, now: int) -> None:
-        if self._reap_at is None or now < self._reap_at:
-            return
-        self._reap_at = None
-        for number, lease in self._admission.leases().items():
-            end = lease.at + lease.attempt_ns + self._reap_after
-            if now < end:
-                self._reap_at = sooner(end, self._reap_at)
-                continue
+        for number, lease in self._overdue.among(self._admission.leases(), now):
             self._admission.finish(number, CANCELLED, now)
             self._changed = True
             member = self._members.get(lease.owner)
@@ -377,16 +372,14 @@ class SharedAdmission:
             self._events.append(LeaseReaped(pid, round(to_seconds(now - lease.at), 3)))
             if member is not None:
                 self._mail.tell(member, Revoked(number))
-                if not member.connected and not self._holds_any(member.token):
+                if not member.connected and not self._admission.held_by(member.token):
                     self.dismiss(member.token, now)
 
     def _tell_grant(self, grant: Grant) -> None:
         member, number = self._askings.pop(grant.ticket)
         del member.waiting[number]
         self._changed = True
-        held = self._admission.lease(grant.lease)
-        end = grant.at + (held.attempt_ns if held else 0) + self._reap_after
-        self._reap_at = sooner(end, self._reap_at)
+        self._overdue.watch(self._admission.leases()[grant.lease])
         self._mail.answer(member, granted_of(number, grant, settled=member.settled))
 
     def _tell_refusal(self, refusal: Refusal) -> None:
@@ -419,14 +412,10 @@ class SharedAdmission:
         self._mail.forget(member.token)  # who is back tells again what was not settled
 
     def _release(self, token: str, now: int) -> None:
-        for number, lease in self._admission.leases().items():
-            if lease.owner == token:
-                self._admission.finish(number, CANCELLED, now)
+        for number in self._admission.held_by(token):
+            self._admission.finish(number, CANCELLED, now)
         self._changed = True
 
     def _owner(self, number: int) -> str | None:
-        lease = self._admission.lease(number)
+        lease = self._admission.leases().get(number)
         return None if lease is None else lease.owner
-
-    def _holds_any(self, token: str) -> bool:
-        return any(lease.owner == token for lease in self._admission.leases().values())

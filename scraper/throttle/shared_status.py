@@ -16,7 +16,6 @@ def status_of(
     admission: Admission, members: Collection[Member], limits: BroughtLimits, scope: Scope, now: int
 ) -> dict[str, Any]:
     pause, override, settings = admission.pause_memory, limits.override, limits.settings(members)
-    leases = admission.leases().values()
     retry_at, pacer = admission.breaker.wakes_at, admission.pacer
     return {
         "max_concurrent": admission.limit,
@@ -52,7 +51,7 @@ def status_of(
                 "brings": None if member.brings is None else member.brings._asdict(),
                 "connected": member.connected,
                 "waiting": len(member.waiting),
-                "in_flight": sum(lease.owner == member.token for lease in leases),
+                "in_flight": len(admission.held_by(member.token)),
                 "consumers": scope.consumers_of(member.token),
                 "wrong": member.wrong,
             }
