@@ -98,6 +98,13 @@ async def test_a_crashing_worker_is_restarted_ever_more_slowly():
     assert all(isinstance(event, WorkerRestarted) for event in watched.events)
 
 
+async def test_a_worker_that_had_worked_for_long_is_restarted_as_soon_as_at_first(monkeypatch):
+    monkeypatch.setattr("scraper.supervisor._HEALTHY_AFTER_SECONDS", 0.0)
+    async with supervised(CRASHING) as (_, watched, _, _):
+        await watched.until(lambda: len(watched.events) == 2)
+    assert [event.restart_in_s for event in watched.events] == [1.0, 1.0]
+
+
 @pytest.mark.parametrize("script", [CRASHING, DEAF], ids=["ended", "hung up"])
 def test_telling_a_worker_that_hears_nothing_any_more_is_no_error(script):
     async def told():

@@ -537,6 +537,23 @@ async def test_a_message_taken_for_somebody_who_gave_up_goes_to_the_next_in_line
         assert (delivery.message.body, delivery.returns) == (b"task", 0)
 
 
+async def test_who_gives_up_in_the_very_moment_of_being_served_keeps_nothing(place, monkeypatch):
+    async with SqliteBroker(place.target, namespace="scraper") as broker, broker.consumer() as consumer:
+        leaving = asyncio.create_task(consumer.receive())
+        hand_over = broker.hand_over
+
+        def served_and_cancelled(taken):
+            hand_over(taken)
+            leaving.cancel()
+
+        monkeypatch.setattr(broker, "hand_over", served_and_cancelled)
+        await broker.publish([Message(b"task")])
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        delivery = await asyncio.wait_for(consumer.receive(), HANGS_SECONDS)
+        assert (delivery.message.body, delivery.returns) == (b"task", 0)
+
+
 async def test_leaving_the_broker_ends_its_receives_and_its_thread(place):
     async with place.broker() as broker, broker.consumer() as consumer:
         waiting = asyncio.create_task(consumer.receive())
