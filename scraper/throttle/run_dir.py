@@ -41,6 +41,8 @@ def endpoint_key(url: str) -> str:
 def _one_name(host: str) -> str:
     if host == "localhost" or host.endswith(".localhost"):
         return "loopback"
+    with suppress(OSError):  # 127.1 or 0x7f000001, as whoever connects reads them
+        host = socket.inet_ntoa(socket.inet_aton(host))
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

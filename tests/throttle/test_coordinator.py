@@ -486,6 +486,17 @@ async def test_a_removed_run_dir_makes_nobody_faster_and_all_meet_anew(share, tm
         assert abs(grants[0] - grants[1]) >= T - 1e-6
 
 
+async def test_a_run_dir_that_is_moved_away_makes_nobody_faster_and_all_meet_where_it_was(share, tmp_path):
+    async with share() as a, share() as b:
+        first = await attempt(a)
+        tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-elsewhere"))  # its host still holds a lock, in there
+        grants = await asyncio.gather(attempt(a), attempt(b))
+        assert min(grants) >= first + T
+        assert abs(grants[0] - grants[1]) >= T - 1e-6
+        status = await operations.show(URL, tmp_path)
+        assert len(status["processes"]) == 2
+
+
 async def test_a_damaged_snapshot_costs_an_interval_and_is_said(share, events, tmp_path):
     async with share() as a:
         first = await attempt(a)
