@@ -252,6 +252,18 @@ async def test_a_replaced_file_keeps_its_permissions_and_a_link_its_target(store
     assert target.stat().st_mode & 0o777 == 0o600
 
 
+async def test_what_lies_at_the_place_of_the_unfinished_file_is_not_written_through(store, tmp_path):
+    """In a folder that others may write to, a link to a file of one's own; or what a killed process has left."""
+    await store.save(FULL)
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    (tmp_path / f".results.{os.getpid()}.tmp").symlink_to(treasure)
+    await export(store, tmp_path / "results", format="jsonl")
+    assert treasure.read_text() == "mine"
+    assert (tmp_path / "results").read_text() == GOLDEN_DONE
+    assert not (tmp_path / "results").is_symlink()
+
+
 async def test_a_device_is_written_to_and_not_replaced(store):
     await store.save(FULL)
     assert await export(store, Path(os.devnull), format="jsonl") == 1

@@ -24,7 +24,9 @@ def destination(out: Path | BinaryIO) -> Iterator[Output]:
     in_place = target.exists() and not target.is_file()  # /dev/null, a named pipe
     writing = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        file = writing.open("wb")
+        if not in_place:
+            writing.unlink(missing_ok=True)  # left by a process of the same number that was killed
+        file = writing.open("wb" if in_place else "xb")  # not through a link that somebody else has laid there
     except OSError as error:
         raise Misconfigured(f"{out}: cannot be written ({error.strerror})") from error
     try:
@@ -39,7 +41,8 @@ def destination(out: Path | BinaryIO) -> Iterator[Output]:
                 writing.replace(target)
     finally:
         if not in_place:
-            writing.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong with the file is told already
+                writing.unlink(missing_ok=True)
 
 
 class Output:
