@@ -15,7 +15,8 @@ from scraper.observability.web.app import StatusApp
 
 FIRST_REQUEST_SECONDS = 10.0
 """A connection that has not asked for anything by then makes room for others: there are 200."""
-
+MOST_CONNECTIONS = 300
+"""Each is an open file of the process that hosts the throttle and starts the workers: it must not run out of them."""
 
 _INSTEAD = (
     "nothing is served, everything else goes on: set another HTTP_PORT or HTTP_HOST and start again, or HTTP_PORT=0"
@@ -72,11 +73,16 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """As uvicorn's, which limits how long a connection is idle after a request, but not before its first."""
+    """As uvicorn's, which limits how long a connection is idle after a request, but not before its first.
+
+    Nor does it limit how many there are: beyond `limit_concurrency` it answers 503, and keeps the connection.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._silence = self.loop.call_later(FIRST_REQUEST_SECONDS, transport.close)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

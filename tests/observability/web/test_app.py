@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -328,3 +328,19 @@ async def test_whoever_connects_and_asks_for_nothing_is_hung_up_on_and_whoever_a
                 assert await reader.read() == b""
             writer.close()
         assert (await client.get("/live")).status_code == 200
+
+
+async def test_of_many_connections_only_so_many_are_kept_open(source, monkeypatch):
+    monkeypatch.setattr(web_serving, "FIRST_REQUEST_SECONDS", 600)
+    monkeypatch.setattr(web_serving, "MOST_CONNECTIONS", 5)
+    async with served(source) as client:
+        kept = [await asyncio.open_connection("127.0.0.1", client.base_url.port) for _ in range(5)]
+        reader, one_too_many = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        async with asyncio.timeout(300):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            for reader, writer in kept:
+                writer.write(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert (await reader.readline()).split()[1] == b"200"
+        for writer in (one_too_many, *(writer for _, writer in kept)):
+            writer.close()
