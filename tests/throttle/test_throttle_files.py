@@ -209,6 +209,15 @@ def test_what_was_written_last_is_read(path):
         assert read(path) == count - 1
 
 
+def test_what_has_changed_is_written_beside_what_is_still_the_same(path):
+    members = {"a": [1, 2]}
+    write(path, *({"n": number, "members": members, "leases": {number: [number]}} for number in range(300, 303)))
+    file = SnapshotFile(path, boot="this")
+    read_back = file.read()
+    file.close()
+    assert (read_back["n"], read_back["members"], read_back["leases"]) == (302, members, {"302": [302]})
+
+
 def test_a_shorter_snapshot_after_a_longer_one_is_whole(path):
     write(path, {"n": 1, "x": "x" * 5000}, {"n": 2, "x": "x" * 5000}, {"n": 3}, {"n": 4})
     assert read(path) == 4
