@@ -140,15 +140,19 @@ def _joined(events: list[Json], *, stopped: Runaway | None = None) -> Reply:
 def _reply(text: Json, finish_reason: Json, model: Json, usage: Json) -> Reply:
     if not isinstance(text, str):
         raise BrokenReply(Ending.NOT_A_COMPLETION, "200 without a chat completion")
-    finish_reason = _short(finish_reason, LONGEST_WORD)
+    finish_reason = finish_reason if _is_word(finish_reason) else None
     if finish_reason in {"error", "abort"}:
         raise BrokenReply(Ending.SERVER_ERROR, f"the server gave up on the answer (finish_reason={finish_reason})")
-    return Reply(text, finish_reason, _short(model, LONGEST_NAME), _usage(usage))
+    return Reply(text, finish_reason, model if _is_name(model) else None, _usage(usage))
 
 
-def _short(text: Json, longest: int) -> str | None:
-    """`text` if it is a name such as servers give, which may be logged and stored."""
-    return text if isinstance(text, str) and len(text) <= longest and text.isprintable() else None
+def _is_word(text: Json) -> bool:
+    """Whether it may be logged: a server could put anything there, and be it the key that lets us in."""
+    return isinstance(text, str) and len(text) <= LONGEST_WORD and text.isidentifier()
+
+
+def _is_name(text: Json) -> bool:
+    return isinstance(text, str) and len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def _usage(usage: Json) -> Usage:

@@ -117,7 +117,9 @@ def test_a_count_of_tokens_that_no_answer_can_have_is_none(count):
     assert whole_reply(usage=usage).usage == Usage(0, 7, 0)
 
 
-@pytest.mark.parametrize("reason", [["stop"], {"stop": 1}, 7, True, "s" * 1000, "st\nop", "st\x1b[31mop", "\ud800"])
+@pytest.mark.parametrize(
+    "reason", [["stop"], {"stop": 1}, 7, True, "s" * 1000, "st\nop", "st\x1b[31mop", "\ud800", "a-key-7d20e5"]
+)
 def test_a_finish_reason_that_is_no_word_is_none(reason):
     assert whole_reply(finish_reason=reason).finish_reason is None
 
