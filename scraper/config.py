@@ -82,8 +82,8 @@ class Settings(BaseSettings):
     vllm_max_retries: int = Field(5, ge=0, le=100, description="retries after the first attempt of a call")
     vllm_base_backoff: Seconds = Field(1.0, ge=0.01, description="seconds before the first retry; doubles")
     vllm_max_backoff: Seconds = Field(60.0, ge=0.01, description="seconds, cap of a retry delay")
-    vllm_circuit_breaker_threshold: int = Field(5, ge=1, description="consecutive failed attempts that open it")
-    vllm_circuit_breaker_timeout: Seconds = Field(60.0, gt=0, description="seconds the circuit stays open")
+    vllm_circuit_breaker_threshold: int = Field(5, ge=1, le=1_000_000, description="failures in a row that open it")
+    vllm_circuit_breaker_timeout: Seconds = Field(60.0, gt=0, le=1_000_000, description="seconds it stays open")
     concurrent_consumers_per_worker: int = Field(3, ge=1, le=256, description="consumers in each worker process")
     prefetch_count: int = Field(1, ge=1, le=1000, description="unacknowledged messages per consumer")
 

@@ -54,6 +54,8 @@ def test_nothing_set_gives_the_owners_defaults():
         ("VLLM_REQUESTS_PER_MINUTE", "60001"),
         ("VLLM_BASE_BACKOFF", "0"),
         ("VLLM_TIMEOUT", "0"),
+        ("VLLM_CIRCUIT_BREAKER_THRESHOLD", str(1 << 63)),
+        ("VLLM_CIRCUIT_BREAKER_TIMEOUT", "1e19"),
         ("VLLM_TIMEOUT", "inf"),
         ("VLLM_TIMEOUT", "soon"),
         ("BROKER_URL", "redis://localhost"),
