@@ -24,13 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from scraper.broker.sqlite_file import SharedFile
 from scraper.broker.sqlite_leases import IDLE_SECONDS, GivenBack, Lease, Leases, give_back
 from scraper.broker.sqlite_schema import LEASED, READY, WAITING
 from scraper.errors import Unavailable
 from scraper.host import boot_clock, boot_id
-from scraper.models import Priority, Trail
+from scraper.models import Trail
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName
 from scraper.trail import from_text, to_text
 
@@ -62,6 +63,7 @@ _MOVE = """
         returns = 0, owner = NULL, token = NULL
     WHERE id = ? AND token = ?
 """
+_LARGEST = 1 << 62  # so that a database can still count on
 _LEASE = "UPDATE queue_messages SET state = 2, owner = ?, token = ? WHERE id = ?"
 
 
@@ -234,11 +236,24 @@ def _removed(db: sqlite3.Connection, lease: Lease) -> bool:
     return deleted.rowcount == 1
 
 
-def _taken(queue: QueueName, row: tuple[int, int, int, int, int, str, int, str, str, bytes]) -> Taken:
+def _taken(queue: QueueName, row: Sequence[object]) -> Taken:
+    """A column holds what was written into it, by other programs too: what makes no sense there counts as absent."""
     message_id, urgency, attempts, returns, submission, task_id, stored_page, trail, traceparent, body = row
-    priority: Priority = "normal" if urgency else "high"
-    message = Message(body, task_id, attempts, submission, priority, bool(stored_page), from_text(trail), traceparent)
-    return Taken(Lease(message_id, secrets.token_bytes(8)), queue, message, returns)
+    message = Message(
+        body if isinstance(body, bytes) else str(body).encode(),
+        task_id if isinstance(task_id, str) else "",
+        _count(attempts),
+        _count(submission),
+        "normal" if urgency else "high",
+        stored_page == 1,
+        from_text(trail),
+        traceparent if isinstance(traceparent, str) else "",
+    )
+    return Taken(Lease(cast("int", message_id), secrets.token_bytes(8)), queue, message, _count(returns))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 < value <= _LARGEST else 0
 
 
 def _named_queues(connection: sqlite3.Connection, namespace: str) -> dict[QueueName, int]:

@@ -873,3 +873,37 @@ def test_publishing_and_settling_reach_the_disk_and_taking_need_not(open_queue):
         assert level() == normal
         settle(taken.lease)
         assert level() == full
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("attempts", value) for value in ("four", -5, 1e19, (1 << 63) - 1, b"\xff")),
+        *(("submission", value) for value in ("x", -1, (1 << 63) - 1)),
+        *(("returns", value) for value in ("x", -1)),
+        *(("task_id", value) for value in (b"\xff\x00", b"")),
+        *(("stored_page", value) for value in ("yes", b"\x01", 7)),
+        *(("trail", value) for value in (b"\xff", "[[", "7")),
+        ("traceparent", b"\xff"),
+    ],
+)
+def test_what_another_program_wrote_beside_a_body_counts_as_absent_where_it_makes_no_sense(
+    open_queue, path, column, value
+):
+    """By SQL anything can be written anywhere. One such row had every worker end that took it, again and again."""
+    queue = open_queue()
+    queue.publish([Message(b"body", "" if column == "task_id" else "id")])
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute(f"UPDATE queue_messages SET {column} = ?", (value,))
+    [taken] = queue.take({"tasks": 1})
+    assert (taken.message, taken.returns) == (Message(b"body", "" if column == "task_id" else "id"), 0)
+    assert queue.remove(taken.lease)
+
+
+def test_a_body_that_another_program_wrote_as_text_is_its_bytes(open_queue, path):
+    queue = open_queue()
+    queue.publish([Message(b"body")])
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute('UPDATE queue_bodies SET body = \'{"text": "für"}\'')
+    [taken] = queue.take({"tasks": 1})
+    assert taken.message.body == '{"text": "für"}'.encode()
