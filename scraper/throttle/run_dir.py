@@ -39,6 +39,8 @@ def endpoint_key(url: str) -> str:
 
 
 def _one_name(host: str) -> str:
+    with suppress(UnicodeError):  # bücher.example is xn--bcher-kva.example, as the resolver asks for it
+        host = host.encode("idna").decode("ascii")
     if host == "localhost" or host.endswith(".localhost"):
         return "loopback"
     with suppress(OSError):  # 127.1 or 0x7f000001, as whoever connects reads them

@@ -47,6 +47,8 @@ def test_all_names_of_this_host_are_one_endpoint(url):
         ("https://GPU.example./v1", "https://gpu.example:443"),
         ("http://[2001:DB8::0001]:8000", "http://2001:db8::1:8000"),
         ("http://10.0.0.5:8001", "http://10.0.0.5:8001"),
+        ("http://bücher.example:8000", "http://xn--bcher-kva.example:8000"),
+        ("http://xn--bcher-kva.example:8000", "http://xn--bcher-kva.example:8000"),
     ],
 )
 def test_other_endpoints_are_told_apart_by_scheme_host_and_port(url, key):
