@@ -155,7 +155,8 @@ def _url(field: str, url: str | None) -> str | None:
     if not url.isprintable():
         raise _bad(f"{field}: has control or invisible characters")
     if field == "url" and not _ADDRESS.fullmatch(url):
-        raise _bad("url: not an address; give it whole, as in https://shop.example/page")
+        whole = "without quotation marks" if url[:1] in {'"', "'", "<"} else "whole"
+        raise _bad(f"url: not an address; give it {whole}, as in https://shop.example/page")
     return url
 
 

@@ -95,6 +95,7 @@ def test_what_is_no_json_object_is_a_bad_task(body, why):
         ({"url": "  "}, "url: is empty"),
         ({"url": "shop.example/page"}, "url: not an address"),
         ({"url": "two words"}, "url: not an address"),
+        ({"url": '"https://shop.example/page"'}, "url: not an address; give it without quotation marks"),
         ({"url": 3}, "url: should be a valid string"),
         ({"url": "https://e.example/\nx"}, "url: has control"),
         ({"url": "https://e.example/\ud800"}, "url: has control"),
