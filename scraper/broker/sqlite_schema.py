@@ -108,6 +108,7 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     except sqlite3.Error as error:
         raise opening_error(path, error) from error
+    connection.text_factory = _text
     try:
         _check_version(path, connection)
         if not use_write_ahead_log(connection, busy_seconds=busy_seconds):
@@ -125,6 +126,14 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(stored: bytes) -> str | bytes:
+    """One text of another program that is no UTF-8 would let nobody take anything any more."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def opening_error(path: Path, error: sqlite3.Error | OSError) -> ScraperError:

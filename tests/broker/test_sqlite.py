@@ -907,3 +907,22 @@ def test_a_body_that_another_program_wrote_as_text_is_its_bytes(open_queue, path
         other.execute('UPDATE queue_bodies SET body = \'{"text": "für"}\'')
     [taken] = queue.take({"tasks": 1})
     assert taken.message.body == '{"text": "für"}'.encode()
+
+
+@pytest.mark.parametrize("column", ["task_id", "attempts", "trail", "traceparent"])
+def test_a_text_of_another_program_that_is_no_utf_8_keeps_nobody_from_the_messages(open_queue, path, column):
+    """It is found only as a row is read, and would be read first again and again."""
+    queue = open_queue()
+    queue.publish([Message(b"first"), Message(b"second")])
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute(f"UPDATE queue_messages SET {column} = CAST(x'66fc72' AS TEXT)")
+    assert [taken.message for taken in queue.take({"tasks": 2})] == [Message(b"first"), Message(b"second")]
+
+
+def test_a_body_in_another_encoding_is_its_bytes_too(open_queue, path):
+    queue = open_queue()
+    queue.publish([Message(b"body")])
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE queue_bodies SET body = CAST(x'66fc72' AS TEXT)")
+    [taken] = queue.take({"tasks": 1})
+    assert taken.message.body == "für".encode("latin-1")
