@@ -66,10 +66,14 @@ def test_the_sampler_tells_starting_from_working_and_threads_from_each_other(tmp
     program.write_text(
         "import asyncio, os, signal\n"
         "def first(): sum(range(2 * 10**6))\n"
-        "def second(): [str(each) for each in range(3 * 10**5)]\n"
+        "def second(): [str(each) for each in range(2 * 10**6)]\n"
+        "async def main():\n"
+        "    work = asyncio.create_task(asyncio.to_thread(second))\n"
+        "    while not work.done():\n"
+        "        await asyncio.sleep(0.001)\n"  # a loop that sleeps all the time looks at no signal
         "first()\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"
-        "asyncio.run(asyncio.to_thread(second))\n"
+        "asyncio.run(main())\n"
     )
     out = tmp_path / "profile.json"
     subprocess.run([sys.executable, ROOT / "benchmarks" / "sampler.py", out, program], check=True)

@@ -11,7 +11,7 @@ import pytest
 from scraper.errors import Held, Permanent
 from scraper.models import Page, ParkReason, Task
 from scraper.pipeline.clean import clean
-from scraper.pipeline.clean_process import ANSWER, MEMORY_BYTES, MOST_CPU_SECONDS, QUESTION, cpu_seconds
+from scraper.pipeline.clean_process import ANSWER, LARGE_BYTES, MEMORY_BYTES, MOST_CPU_SECONDS, QUESTION, cpu_seconds
 from scraper.pipeline.isolation import LARGE_CHARS, MANY_TAGS, Cleaner, needs_child
 from scraper.pipeline.structured.vocabulary import SOURCES
 
@@ -370,11 +370,13 @@ async def test_a_child_whose_parent_died_ends_by_itself(half):
     ("html", "is_last"), [(b"<p>x", False), (b"<table>" + b"<td>x" * 800_000, True)], ids=["small", "large"]
 )
 async def test_a_page_after_which_a_child_is_large_is_its_last(html, is_last):
+    held = bytearray(LARGE_BYTES + 1)  # what its parent needs does not count
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scraper.pipeline.clean_process"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
+    del held
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(QUESTION.pack(2, len(html)) + b"{}" + html)
