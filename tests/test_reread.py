@@ -188,6 +188,7 @@ def on_a_terminal(service, *, stderr=None):
     ours, theirs = pty.openpty()
 
     def take_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs these tests may be under nohup
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
