@@ -233,6 +233,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.server.connections.add(self)
+        if not self.server.listening:  # accepted when the listening ended: it would outlive a crash, and be served
+            self.reset()
 
     def data_received(self, data: bytes) -> None:
         if self._first_byte_at is None:

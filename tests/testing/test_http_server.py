@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 
 import httpx
 import pytest
@@ -115,6 +116,21 @@ async def test_a_handler_is_cancelled_when_its_client_leaves():
         writer.close()
         async with asyncio.timeout(60):
             await gone.wait()
+
+
+# after two, asyncio itself lets go of the connection: its server is closed before its transport is made
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 5])
+async def test_a_crash_spares_no_connection_that_is_just_accepted(steps):
+    async with HttpServer(echo) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            server.refuse()
+            server.reset_all()
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert await asyncio.to_thread(client.recv, 100) == b""
+        assert not server.connections
 
 
 async def test_a_port_that_refuses_stays_ours_and_listens_again():
