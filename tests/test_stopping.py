@@ -45,6 +45,14 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
+async def finishing(bench, stage, name):
+    """Say stop, and once all others have gone back, let `name` go on to its end."""
+    bench.stop.set()
+    await until(lambda: bench.worker.in_hand == 1)
+    stage.go[name].set()
+    await bench.running
+
+
 async def put(bench, *ids):
     await bench.broker.publish([Message(b'{"id": "%s"}' % each.encode(), each, attempts=2) for each in ids])
 
@@ -69,10 +77,7 @@ async def test_what_has_cost_the_gpu_nothing_goes_back_while_its_work_is_finishe
     await put(bench, "waits", "works")
     async with bench.working(stage.pipeline(), limits=PATIENT):
         await stage.all_there()
-        bench.stop.set()
-        await until(lambda: bench.worker.in_hand == 1)
-        stage.go["works"].set()
-        await bench.running
+        await finishing(bench, stage, "works")
     assert set(await bench.rows()) == {"works"}
     assert await left(bench, 1) == [("waits", 2, 0)]
 
@@ -96,10 +101,7 @@ async def test_a_task_with_an_answer_in_hand_waits_for_one_turn_more(bench):
     async with bench.working(stage.pipeline(), limits=PATIENT):
         await stage.all_there()
         stage.traces["repair"].answer = "{}"
-        bench.stop.set()
-        await until(lambda: bench.worker.in_hand == 1)
-        stage.go["repair"].set()
-        await bench.running
+        await finishing(bench, stage, "repair")
     assert set(await bench.rows()) == {"repair"}
     assert await left(bench, 1) == [("waits", 2, 0)]
 
@@ -202,13 +204,14 @@ async def test_a_job_that_is_let_go_ends_in_its_own_time(bench, monkeypatch):
                 await go.wait()
                 ended.append(task.task_id)
 
+    looks = []
     await put(bench, "a")
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.01)
-    async with bench.working(Tidy(), limits=PATIENT):
+    async with bench.working(Tidy(), limits=PATIENT, model_away=lambda: bool(looks.append(None))):
         await there.wait()
         bench.stop.set()
         await ending.wait()
-        await asyncio.sleep(0.1)  # so many looks
+        await until(lambda: len(looks) >= 5)  # each finds it there still
         go.set()
         await bench.running
     assert ended == ["a"]

@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import struct
+from collections import Counter
 from functools import partial
 
 import aio_pika
@@ -932,16 +933,25 @@ async def test_a_queue_that_vanished_without_a_word_is_noticed(rabbitmq_url, nam
         await (await soon(consumer.receive())).ack()
 
 
-async def test_the_watchdog_leaves_consumers_alone_that_have_work_or_none_to_do(rabbitmq_url, namespace):
-    events = []
-    async with (
-        RabbitMQBroker([rabbitmq_url], namespace=namespace, watchdog_seconds=0.5, observe=events.append) as broker,
-        broker.consumer() as busy,
-    ):
-        await asyncio.sleep(1.2)  # nothing to do: several rounds of the watchdog
+async def test_the_watchdog_leaves_consumers_alone_that_have_work_or_none_to_do(rabbitmq_url, namespace, monkeypatch):
+    events, looks = [], Counter()
+    broker = RabbitMQBroker([rabbitmq_url], namespace=namespace, watchdog_seconds=0.5, observe=events.append)
+    ready = broker._ready
+
+    async def counted(queue):
+        looks[queue] += 1
+        return await ready(queue)
+
+    async def rounds(queue, count):
+        seen = looks[queue]
+        await until(lambda: looks[queue] >= seen + count)
+
+    monkeypatch.setattr(broker, "_ready", counted)
+    async with broker, broker.consumer() as busy, broker.consumer("parked"):  # the other's watchdog tells the time
+        await rounds(f"{namespace}.tasks", 2)  # nothing to do
         await broker.publish([Message(b"x"), Message(b"y")])
         delivery = await soon(busy.receive())
-        await asyncio.sleep(1.2)  # messages are ready, and this one has its hands full
+        await rounds(f"{namespace}.parked", 3)  # messages are ready, and this one has its hands full
         await delivery.ack()
         await (await soon(busy.receive())).ack()
     assert events == []

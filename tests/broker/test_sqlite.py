@@ -875,6 +875,12 @@ def test_publishing_and_settling_reach_the_disk_and_taking_need_not(open_queue):
         assert level() == full
 
 
+def write_from_outside(path, statement, *values):
+    """As any program may that opens the file."""
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute(statement, values)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -893,8 +899,7 @@ def test_what_another_program_wrote_beside_a_body_counts_as_absent_where_it_make
     """By SQL anything can be written anywhere. One such row had every worker end that took it, again and again."""
     queue = open_queue()
     queue.publish([Message(b"body", "" if column == "task_id" else "id")])
-    with contextlib.closing(sqlite3.connect(path)) as other, other:
-        other.execute(f"UPDATE queue_messages SET {column} = ?", (value,))
+    write_from_outside(path, f"UPDATE queue_messages SET {column} = ?", value)
     [taken] = queue.take({"tasks": 1})
     assert (taken.message, taken.returns) == (Message(b"body", "" if column == "task_id" else "id"), 0)
     assert queue.remove(taken.lease)
@@ -903,8 +908,7 @@ def test_what_another_program_wrote_beside_a_body_counts_as_absent_where_it_make
 def test_a_body_that_another_program_wrote_as_text_is_its_bytes(open_queue, path):
     queue = open_queue()
     queue.publish([Message(b"body")])
-    with contextlib.closing(sqlite3.connect(path)) as other, other:
-        other.execute('UPDATE queue_bodies SET body = \'{"text": "für"}\'')
+    write_from_outside(path, 'UPDATE queue_bodies SET body = \'{"text": "für"}\'')
     [taken] = queue.take({"tasks": 1})
     assert taken.message.body == '{"text": "für"}'.encode()
 
@@ -914,15 +918,13 @@ def test_a_text_of_another_program_that_is_no_utf_8_keeps_nobody_from_the_messag
     """It is found only as a row is read, and would be read first again and again."""
     queue = open_queue()
     queue.publish([Message(b"first"), Message(b"second")])
-    with contextlib.closing(sqlite3.connect(path)) as other, other:
-        other.execute(f"UPDATE queue_messages SET {column} = CAST(x'66fc72' AS TEXT)")
+    write_from_outside(path, f"UPDATE queue_messages SET {column} = CAST(x'66fc72' AS TEXT)")
     assert [taken.message for taken in queue.take({"tasks": 2})] == [Message(b"first"), Message(b"second")]
 
 
 def test_a_body_in_another_encoding_is_its_bytes_too(open_queue, path):
     queue = open_queue()
     queue.publish([Message(b"body")])
-    with contextlib.closing(sqlite3.connect(path)) as other, other:
-        other.execute("UPDATE queue_bodies SET body = CAST(x'66fc72' AS TEXT)")
+    write_from_outside(path, "UPDATE queue_bodies SET body = CAST(x'66fc72' AS TEXT)")
     [taken] = queue.take({"tasks": 1})
     assert taken.message.body == "für".encode("latin-1")

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import itertools
 import struct
-import time
 import tracemalloc
 from functools import partial
 
@@ -223,12 +222,18 @@ async def test_random_bytes_never_surprise(browser, serve):  # noqa: F811 - fixt
                 assert page.url == "http://a.com/"
 
 
+def stand_still(seconds):
+    """Nothing of this process goes on, as when it is stopped."""
+    asyncio.get_running_loop().advance(seconds)
+
+
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("path", ["/", "/robots.txt"])
 async def test_a_process_that_was_stopped_past_its_time_limit_blames_no_site(path, browser, serve, monkeypatch):  # noqa: F811 - fixtures
     monkeypatch.setattr(fetch, "OVERSLEPT_SECONDS", 0.2)
 
     async def stop(reader, writer):
-        time.sleep(1.5)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        stand_still(1.5)
         await asyncio.Event().wait()
 
     async with serve({path: stop}), browser(timeout_seconds=1.0) as get:
@@ -236,13 +241,14 @@ async def test_a_process_that_was_stopped_past_its_time_limit_blames_no_site(pat
             await get("http://a.com/")
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("path", ["/", "/robots.txt"])
 async def test_nor_where_its_time_limit_ended_just_after_it_was_woken(path, browser, serve, monkeypatch):  # noqa: F811 - fixtures
     monkeypatch.setattr(awake, "STOPPED_SECONDS", 0.5)
     monkeypatch.setattr(fetch, "Awake", partial(awake.Awake, look_seconds=0.02))
 
     async def stop(reader, writer):
-        time.sleep(1.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        stand_still(1.0)
         await asyncio.Event().wait()
 
     async with serve({path: stop}), browser(timeout_seconds=2.0) as get:
@@ -250,6 +256,7 @@ async def test_nor_where_its_time_limit_ended_just_after_it_was_woken(path, brow
             await get("http://a.com/")
 
 
+@pytest.mark.virtual_time
 async def test_a_site_that_is_silent_is_to_blame_where_this_process_was_stopped_before(browser, serve, monkeypatch):  # noqa: F811 - fixtures
     monkeypatch.setattr(awake, "STOPPED_SECONDS", 1.5)
     monkeypatch.setattr(fetch, "Awake", partial(awake.Awake, look_seconds=0.02))
@@ -258,7 +265,7 @@ async def test_a_site_that_is_silent_is_to_blame_where_this_process_was_stopped_
         await asyncio.Event().wait()
 
     async with serve({"/": say_nothing}), browser(timeout_seconds=0.3) as get:
-        time.sleep(2.0)  # noqa: ASYNC251 - nothing of this process goes on, as when it is stopped
+        stand_still(2.0)
         await asyncio.sleep(0.1)
         with pytest.raises(Transient):
             await get("http://a.com/")
