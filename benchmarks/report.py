@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.compare import Sample
+from benchmarks.duties import duty_of
 
 Value = Callable[[Sample], float]
 
@@ -104,14 +105,27 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def profile_tables(profile: Sequence[Mapping[str, Any]], *, name: str, tasks: int) -> Iterator[Table]:
-    """Where the worker's CPU time went: starting; then of a task by package, by function, and by all it calls."""
+def profile_tables(
+    profile: Sequence[Mapping[str, Any]], *, name: str, tasks: int, floor_ms: float | None = None
+) -> Iterator[Table]:
+    """Where the worker's CPU time went: starting; then of a task by package, by function, by all it calls, by duty.
+
+    The duties are the service's; with `floor_ms`, what a task costs the floor under the same sampler, beside it.
+    """
     start = [sample for sample in profile if sample["phase"] == "start"]
     work = [sample for sample in profile if sample["phase"] == "work"]
     yield _top(f"{name}: starting, by package", _by(start, _own_package), unit="s", per=1)
     yield _top(f"{name}: working, by package", _by(work, _own_package), unit="ms/task", per=tasks / 1000)
     yield _top(f"{name}: working, by function alone", _by(work, _own), unit="ms/task", per=tasks / 1000)
     yield _top(f"{name}: working, with all it calls", _by(work, _with_callees), unit="ms/task", per=tasks / 1000)
+    if FLOOR not in name:
+        duties = _by(work, lambda sample: [duty_of(sample["stack"])])
+        yield _top(f"{name}: what each duty costs", duties, unit="ms/task", per=tasks / 1000, floor=floor_ms)
+
+
+def ms_per_task(profile: Sequence[Mapping[str, Any]], *, tasks: int) -> float:
+    """CPU time of the worker, once it was started."""
+    return sum(sample["seconds"] for sample in profile if sample["phase"] == "work") * 1000 / tasks
 
 
 def _by(samples: Iterable[Mapping[str, Any]], names: Callable[[Mapping[str, Any]], Iterable[str]]) -> Counter[str]:
@@ -124,22 +138,27 @@ def _by(samples: Iterable[Mapping[str, Any]], names: Callable[[Mapping[str, Any]
 
 
 def _own(sample: Mapping[str, Any]) -> list[str]:
-    return [f"{sample['stack'][0]}:{sample['line']}" if sample["stack"] else "?"]
+    return [f"{sample['stack'][0]}:{sample['line']}"]
 
 
 def _own_package(sample: Mapping[str, Any]) -> list[str]:
-    return [sample["stack"][0].split("/")[0].split(":")[0] if sample["stack"] else "?"]
+    return [sample["stack"][0].split("/")[0].split(":")[0]]
 
 
 def _with_callees(sample: Mapping[str, Any]) -> list[str]:
     return list(sample["stack"])
 
 
-def _top(title: str, seconds: Counter[str], *, unit: str, per: float, lines: int = 45) -> Table:
+def _top(
+    title: str, seconds: Counter[str], *, unit: str, per: float, lines: int = 45, floor: float | None = None
+) -> Table:
     total = seconds.pop("", 0.0)
     shown = Table("", unit, "share", title=f"{title} ({total / per:.2f} {unit})", title_justify="left")
+    if floor:
+        shown.add_column(f"of the floor ({floor:.2f})")
     for where, each in seconds.most_common(lines):
-        shown.add_row(where, f"{each / per:.3f}", f"{each / total:.1%}")
+        beside = [f"{each / per / floor:.1%}"] if floor else []
+        shown.add_row(where, f"{each / per:.3f}", f"{each / total:.1%}", *beside)
     return shown
 
 

@@ -26,7 +26,7 @@ import click  # noqa: E402 needs the line above
 from rich.console import Console  # noqa: E402
 
 from benchmarks.compare import Plan, Sample, compare, profile_once  # noqa: E402
-from benchmarks.report import profile_tables, summary, table  # noqa: E402
+from benchmarks.report import FLOOR, ms_per_task, profile_tables, summary, table  # noqa: E402
 from benchmarks.sides import BenchmarkFailedError, Floor, Ours, Side, Stub, stub_model  # noqa: E402
 from tests.rabbitmq import PrivateNode  # noqa: E402
 
@@ -64,7 +64,7 @@ def main(
     Examples:
       make bench
       .venv/bin/python benchmarks/tasks.py --tasks 300 --json bench.json
-      .venv/bin/python benchmarks/tasks.py --profile --side rabbitmq
+      .venv/bin/python benchmarks/tasks.py --profile --side floor --side rabbitmq
       .venv/bin/python benchmarks/tasks.py --pace-ms 10     # an answer that comes token by token
     """  # noqa: D301 click reads the escape \b: keep these lines as they are
     if sys.platform != "linux":
@@ -104,10 +104,14 @@ def opened(names: Sequence[str], stub: Stub) -> Iterator[list[Side]]:
 
 def show_profiles(sides: Sequence[Side], tasks: int, *, folder: Path, seed: int) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
+    floor_ms = None
     for number, side in enumerate(sides):
         out = folder / f"profile-{number}.json"
         profile_once(side, tasks, folder=folder, out=out, seed=seed)
-        for each in profile_tables(json.loads(out.read_text()), name=side.name, tasks=tasks):
+        profile = json.loads(out.read_text())
+        if side.name == FLOOR:
+            floor_ms = ms_per_task(profile, tasks=tasks)
+        for each in profile_tables(profile, name=side.name, tasks=tasks, floor_ms=floor_ms):
             console.print(each)
 
 

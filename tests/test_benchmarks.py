@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks import extraction_grounding, grants, peers
 from benchmarks.compare import Plan, Sample, compare, profile_once
+from benchmarks.duties import DUTIES, FOR_WHOEVER_CALLS, OTHERWISE, RUNS_THE_LOOP, duty_of, own_duty
 from benchmarks.extraction_input import pages
 from benchmarks.measure import used
 from benchmarks.pages import LARGEST, PRODUCT, SCHEMA, SMALLEST, product_page, task_bodies
@@ -83,7 +84,51 @@ def test_the_sampler_tells_starting_from_working_and_threads_from_each_other(tmp
     assert ("work", "first") not in seen
     tables = list(profile_tables(profile, name="it", tasks=1))
     assert str(tables[0].title).startswith("it: starting")
-    assert any("second" in cell for cell in tables[-1].columns[0].cells)
+    assert any("second" in cell for cell in tables[-2].columns[0].cells)
+
+
+BESIDE_THE_WORKERS = {"check", "commands", "export", "replay", "schema_source", "standard_output", "submit"}
+BESIDE_THE_WORKERS |= {"supervisor", "task_files", "testing"}
+
+
+def test_every_module_of_a_worker_has_one_duty_or_serves_whoever_calls():
+    frames = {f"{path.relative_to(ROOT)}:f" for path in (ROOT / "scraper").rglob("*.py")}
+    workers = {frame for frame in frames if re.split(r"[/.]", frame)[1] not in BESIDE_THE_WORKERS}
+    places = [*DUTIES.values(), RUNS_THE_LOOP, FOR_WHOEVER_CALLS]
+    for frame in workers:
+        assert len([names for names in places if frame.startswith(tuple(names))]) == 1, frame
+    for beginning in (name for names in places for name in names if name.startswith("scraper/")):
+        assert any(frame.startswith(beginning) for frame in frames), f"{beginning} is no module any more"
+
+
+def test_time_is_booked_to_whoever_asked_for_it():
+    loop = ["asyncio/runners.py:Runner.run", "scraper/event_loop.py:run", "scraper/main.py:<module>", "thread: Main"]
+    asked = own_duty("scraper/pipeline/task.py:decode")
+    assert asked not in {None, OTHERWISE}
+    decoding = ["json/decoder.py:raw_decode", "scraper/json_text.py:read_strict", "scraper/pipeline/task.py:decode"]
+    assert duty_of([*decoding, "scraper/worker.py:Worker._read", *loop]) == asked
+    assert duty_of(["scraper/worker.py:Worker._read", *loop]) == own_duty("scraper/worker.py:f")
+    assert duty_of(["aiormq/connection.py:Connection.reader", *loop]) == own_duty("scraper/broker/rabbitmq.py:f")
+    assert duty_of(["futures/thread.py:_worker", "thread: queue_0"]) == own_duty("scraper/broker/sqlite.py:f")
+    assert duty_of(["futures/thread.py:_worker", "thread: asyncio_0"]) == duty_of(loop) == OTHERWISE
+
+
+def test_what_c_does_before_it_calls_python_is_its_callers(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from itertools import islice\n"
+        "def called(number): return True\n"
+        "def skipping(): return next(filter(called, islice(range(10**7), 3 * 10**6, None)))\n"
+        "for _ in range(10): skipping()\n"
+    )
+    out = tmp_path / "profile.json"
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "sampler.py", out, program], check=True)
+    seconds = dict.fromkeys(["skipping", "called"], 0.0)
+    for each in json.loads(out.read_text()):
+        inner = each["stack"][0].rpartition(":")[2]
+        if inner in seconds:
+            seconds[inner] += each["seconds"]
+    assert seconds["skipping"] > seconds["called"]
 
 
 def test_a_side_whose_tasks_do_not_get_done_has_no_figures(tmp_path):
