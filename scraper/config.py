@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from scraper import __version__
 from scraper.errors import Misconfigured
 from scraper.host import default_run_dir
+from scraper.server_address import server_address
 
 ENV_FILE = Path(".env")
 NO_ENV_FILE = Path(os.devnull)
@@ -35,11 +36,9 @@ MIB = 1024 * KIB
 
 def _parts(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-        _ = parts.port if parts.scheme in {"http", "https"} else None
+        return urlsplit(url)
     except ValueError:
         raise ValueError("is no proper address") from None  # its own words quote what may be a password
-    return parts
 
 
 def _broker_url(value: str) -> str:
@@ -58,16 +57,9 @@ def _sqlite_url(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    parts = _parts(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be http://host:port/v1 or https://…")
-    return value.rstrip("/")
-
-
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 SqliteUrl = Annotated[str, AfterValidator(_sqlite_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(server_address)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 

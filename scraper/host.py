@@ -7,9 +7,14 @@ only: whoever passes them on says which, by `pid_namespace`.
 from __future__ import annotations
 
 import os
+import stat
 import time
+from grp import getgrgid
 from pathlib import Path
+from pwd import getpwuid
 from typing import Final, NamedTuple
+
+from scraper.errors import Misconfigured
 
 _PROC: Final = Path("/proc")
 _DEAD: Final = -1  # a zombie: dead, and only not yet waited for
@@ -57,6 +62,35 @@ def default_run_dir() -> Path:
     Not /run/user/UID: that one is there only while its user is logged in.
     """
     return Path(f"/tmp/scraper-{os.getuid()}")  # noqa: S108 made 0700, and refused where it is another user's
+
+
+def own_folder(folder: Path) -> None:
+    """Makes RUN_DIR where there is none. Raises Misconfigured where somebody else could put files or sockets there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        itself, target = folder.lstat(), folder.stat()
+    except OSError as error:
+        raise Misconfigured(f"RUN_DIR={folder}: cannot be made or read: {error.strerror}") from error
+    if {itself.st_uid, target.st_uid} != {os.geteuid()}:
+        owner = target.st_uid if itself.st_uid == os.geteuid() else itself.st_uid
+        raise Misconfigured(
+            f"RUN_DIR={folder}: belongs to user {owner}, not to {os.geteuid()}; choose a folder of your own"
+        )
+    if target.st_mode & stat.S_IWOTH:
+        raise Misconfigured(f"RUN_DIR={folder}: everybody may write there; chmod 700 it or choose another")
+    if target.st_mode & stat.S_IWGRP and not _is_alone_in(target.st_gid):
+        raise Misconfigured(
+            f"RUN_DIR={folder}: group {target.st_gid} may write there, so others could; chmod 700 it or choose another"
+        )
+
+
+def _is_alone_in(group: int) -> bool:
+    """Whether it is this user's private group, as many systems make one for each user and give it what he makes."""
+    try:
+        user, found = getpwuid(os.geteuid()), getgrgid(group)
+    except KeyError:
+        return False
+    return user.pw_gid == group and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
 
 
 def boot_id() -> str:

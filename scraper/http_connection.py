@@ -36,6 +36,12 @@ MOST_GATHERED_BYTES: Final = 16 * 1024
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """A host's next address is tried when one has not answered for this long (RFC 8305)."""
 _WITHOUT_BODY: Final = {204, 304}
+_WORDS_FOR_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"}
+"""OpenSSL's, by its age."""
+
+
+class NoTls(ssl.SSLError):
+    """What answered a TLS greeting is not TLS: plain http, as a rule."""
 
 
 class NotHttp(Exception):
@@ -59,14 +65,19 @@ async def connected(
 ) -> Connection:
     """A connection to the first of `addresses` that answers. With `tls`, the other side must show that it is `name`.
 
-    Raises OSError, of which `ssl.SSLError` is one.
+    Raises OSError, of which `ssl.SSLError` is one, of which NoTls is one.
     """
     sock = await start_connection(
         addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, interleave=1, socket_factory=socket_of
     )
-    _, connection = await asyncio.get_running_loop().create_connection(
-        Connection, sock=sock, ssl=tls, server_hostname=name if tls is not None else None
-    )
+    try:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection, sock=sock, ssl=tls, server_hostname=name if tls is not None else None
+        )
+    except ssl.SSLError as error:
+        if error.reason in _WORDS_FOR_NO_TLS:
+            raise NoTls(*error.args) from error
+        raise
     return connection
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from scraper.llm_body import pieces_of, read_beginning
-from scraper.llm_errors import error_text, misconfiguration, transport_text
+from scraper.llm_errors import WrongScheme, ending_of, error_text, misconfiguration, transport_text, wrong_scheme
 from scraper.llm_runaway import AnswerWatch, Runaway
 from scraper.llm_stream import (
     BrokenReply,
@@ -25,7 +25,7 @@ from scraper.llm_stream import (
     parse_stopped,
 )
 from scraper.throttle.backoff import retry_after_seconds
-from scraper.throttle.verdict import UNSENT, Ending, Verdict, ending_of_status
+from scraper.throttle.verdict import UNSENT, Ending, Verdict
 
 LONGEST_ERROR_BYTES = 64 * 1024
 AFTER_DONE_SECONDS = 1.0
@@ -95,7 +95,7 @@ async def attempt(
     except ConnectedTooLate:
         return Attempt(UNSENT)
     except (httpx.HTTPError, httpx.StreamError) as error:
-        return Attempt(Verdict(Ending.NO_ANSWER), error=transport_text(error))
+        return _unanswered(error)
     except BrokenReply as error:
         return Attempt(Verdict(error.ending), error=str(error))
     total = clock() - started
@@ -156,9 +156,15 @@ async def _read_to_end(arriving: AsyncIterator[bytes]) -> None:
         pass  # the answer is whole; closing the connection ends the rest
 
 
+def _unanswered(error: httpx.HTTPError | httpx.StreamError) -> Attempt:
+    if isinstance(error, WrongScheme):
+        return Attempt(Verdict(Ending.MISCONFIGURED, misconfiguration=wrong_scheme(error)), error=str(error))
+    return Attempt(Verdict(Ending.NO_ANSWER), error=transport_text(error))
+
+
 def _refused(response: httpx.Response, body: bytes, *, prompt: str, secret: str, model: str) -> Attempt:
     status = response.status_code
-    ending = ending_of_status(status)
+    ending = ending_of(status, body)
     hint = retry_after_seconds(response.headers) if status in {429, 503} else None
     verdict = Verdict(
         ending,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import httpx
 
 from scraper.models import Json
-from scraper.throttle.verdict import Misconfiguration
+from scraper.throttle.verdict import Ending, Misconfiguration, ending_of_status
 
 LONGEST_CHARS = 300
 _SHORTEST_OVERLAP = 20
@@ -23,7 +23,14 @@ _STEP = 4
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\{[^{}]*\}")
 _LONGEST_NAME = 40  # names of fields, models and keywords are worth keeping; what is longer is content
+_PLAIN_HTTP = re.compile(
+    rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP to an SSL|host and port requires TLS", re.IGNORECASE
+)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class WrongScheme(httpx.ConnectError):
+    """An https:// address of a server that speaks plain http; the text says so."""
 
 
 def error_text(status: int, body: bytes, *, prompt: str = "", secret: str = "") -> str:
@@ -48,8 +55,23 @@ def transport_text(error: httpx.HTTPError | httpx.StreamError) -> str:
     return type(error.__cause__ or error).__name__
 
 
+def wrong_scheme(error: WrongScheme) -> Misconfiguration:
+    """Which setting it speaks of; no status, since nothing was asked."""
+    return Misconfiguration(0, "VLLM_BASE_URL", str(error))
+
+
+def ending_of(status: int, body: bytes) -> Ending:
+    """As the status says, but for a 400 that speaks of the address: no request is to blame for that one."""
+    return Ending.MISCONFIGURED if _wants_https(status, body) else ending_of_status(status)
+
+
+def _wants_https(status: int, body: bytes) -> bool:
+    """As nginx, Go, Apache and Tomcat tell it. vLLM's own errors are JSON, and may quote a page that says the same."""
+    return status == 400 and not _object(body) and _PLAIN_HTTP.search(body) is not None
+
+
 def misconfiguration(status: int, body: bytes, *, model: str) -> Misconfiguration:
-    """Which setting a 401, 403, 404, 405 or redirect speaks of."""
+    """Which setting a 401, 403, 404, 405, a redirect or a port for https speaks of."""
     if status in {401, 403}:
         return Misconfiguration(
             status, "VLLM_API_KEY", "the model server refuses the key: set the one it was started with (--api-key)"
@@ -59,6 +81,10 @@ def misconfiguration(status: int, body: bytes, *, model: str) -> Misconfiguratio
             status,
             "VLLM_MODEL",
             f"the model server does not serve «{model[:100]}»: set a name that its /v1/models lists, or leave it empty",
+        )
+    if _wants_https(status, body):
+        return Misconfiguration(
+            status, "VLLM_BASE_URL", "this port wants https: the address must begin with https:// instead of http://"
         )
     return Misconfiguration(
         status,

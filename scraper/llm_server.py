@@ -14,8 +14,9 @@ import httpx
 
 from scraper.errors import Misconfigured
 from scraper.llm_body import read_beginning
-from scraper.llm_errors import error_text, misconfiguration, transport_text
+from scraper.llm_errors import WrongScheme, ending_of, error_text, misconfiguration, transport_text, wrong_scheme
 from scraper.models import Json
+from scraper.server_address import server_address
 from scraper.throttle.verdict import Ending, Misconfiguration, ending_of_status
 
 QUESTION_SECONDS = 10.0
@@ -23,6 +24,8 @@ HEALTH_SECONDS = 5.0
 LONGEST_ANSWER_BYTES = 8 << 20
 """Some 20,000 models."""
 _NO_SUCH_PATH = {404, 405, 501}
+_PERHAPS_HTTPS = " (if it speaks https, the address must begin with https://)"
+"""uvicorn, which vLLM runs on, says nothing at all to plain http at such a port."""
 
 Message: TypeAlias = Mapping[str, Json]
 
@@ -66,7 +69,7 @@ class ModelServer:
     async def served(self) -> Served:
         """Ask /v1/models, and whether the answer fits the settings."""
         answer = await self._ask("GET", self._models_url, within=QUESTION_SECONDS)
-        if isinstance(answer, Away):
+        if not isinstance(answer, httpx.Response):
             return answer
         if answer.status_code in _NO_SUCH_PATH and self._model:
             return ServedModel(self._model, None)  # a gateway that lists nothing; the name is known
@@ -77,7 +80,7 @@ class ModelServer:
                 "no /models at this address: it should look like http://host:8000/v1 "
                 "(a server that lists no models needs VLLM_MODEL)",
             )
-        if ending_of_status(answer.status_code) is Ending.MISCONFIGURED:
+        if ending_of(answer.status_code, answer.content) is Ending.MISCONFIGURED:
             return misconfiguration(answer.status_code, answer.content, model=self._model)
         if answer.status_code != 200:
             return Away(error_text(answer.status_code, answer.content, secret=self._secret))
@@ -86,7 +89,7 @@ class ModelServer:
     async def healthy(self) -> bool:
         """Whether /health says so; a server without that path is taken at its word."""
         answer = await self._ask("GET", self._health_url, within=HEALTH_SECONDS)
-        if isinstance(answer, Away):
+        if not isinstance(answer, httpx.Response):
             return False
         return answer.status_code == 200 or ending_of_status(answer.status_code) is Ending.MISCONFIGURED
 
@@ -96,7 +99,7 @@ class ModelServer:
             return None
         body = json.dumps({"model": model, "messages": list(messages)}).encode("utf-8", "replace")
         answer = await self._ask("POST", self._tokenize_url, within=QUESTION_SECONDS, content=body)
-        if isinstance(answer, Away):
+        if not isinstance(answer, httpx.Response):
             return None
         said = _object(answer.content)
         if answer.status_code in _NO_SUCH_PATH and "error" not in said:  # an error there speaks of the model
@@ -110,7 +113,7 @@ class ModelServer:
 
     async def _ask(
         self, method: str, url: httpx.URL, *, within: float, content: bytes | None = None
-    ) -> httpx.Response | Away:
+    ) -> httpx.Response | Away | Misconfiguration:
         try:
             async with asyncio.timeout(within):
                 async with self._http.stream(method, url, content=content) as response:
@@ -118,6 +121,10 @@ class ModelServer:
                     return httpx.Response(response.status_code, content=body)
         except TimeoutError:
             return Away(f"no answer from {url.path} within {within:.0f} s")
+        except WrongScheme as error:
+            return wrong_scheme(error)
+        except httpx.RemoteProtocolError as error:
+            return Away(transport_text(error) + (_PERHAPS_HTTPS if url.scheme == "http" else ""))
         except (httpx.HTTPError, httpx.StreamError) as error:
             return Away(transport_text(error))
 
@@ -156,9 +163,8 @@ def _object(body: bytes) -> dict[str, Json]:
 def checked(base_url: str) -> httpx.URL:
     """The address of a model server. Raises Misconfigured where it is none."""
     try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise Misconfigured(f"VLLM_BASE_URL is not a URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
-        raise Misconfigured("VLLM_BASE_URL must look like http://localhost:8000/v1")
-    return url
+        return httpx.URL(server_address(base_url))
+    except ValueError as error:
+        raise Misconfigured(f"VLLM_BASE_URL {error}") from None
+    except httpx.InvalidURL:
+        raise Misconfigured("VLLM_BASE_URL is no proper address") from None

@@ -15,8 +15,9 @@ from typing import NoReturn
 
 import httpx
 
-from scraper.http_connection import Connection, ConnectionLost, NotHttp, connected, request_head
+from scraper.http_connection import Connection, ConnectionLost, NotHttp, NoTls, connected, request_head
 from scraper.llm_attempt import ConnectedTooLate
+from scraper.llm_errors import WrongScheme
 
 IDLE_SECONDS = 4.0
 """A connection is not used again after this long: uvicorn, which vLLM runs on, closes idle ones after 5 s."""
@@ -88,6 +89,9 @@ class ModelServerTransport(httpx.AsyncBaseTransport):
         except TimeoutError as error:
             text = f"no connection to {_shown(request.url)} within {seconds:g} s"
             raise httpx.ConnectTimeout(text, request=request) from error
+        except NoTls as error:
+            text = f"{_shown(request.url)} does not speak https (TLS): is it an http:// address?"
+            raise WrongScheme(text, request=request) from error
         except OSError as error:
             raise httpx.ConnectError(_not_connected(error, request.url), request=request) from error
 
@@ -136,7 +140,7 @@ def _not_connected(error: OSError, url: httpx.URL) -> str:
         case ssl.SSLCertVerificationError(verify_message=problem):
             return f"the certificate of {where} is not trusted ({problem}): SSL_CERT_FILE names one's own authority"
         case ssl.SSLError():
-            return f"{where} does not speak https (TLS): is it an http:// address?"
+            return f"no TLS connection to {where} can be made: {error.strerror or error.reason}"
         case ConnectionRefusedError():
             return f"connection refused at {where}: is vLLM running there?"
         case _:

@@ -64,6 +64,8 @@ def test_nothing_set_gives_the_owners_defaults():
         ("RESULTS_URL", "sqlite:///a?b.db"),
         ("VLLM_BASE_URL", "localhost:8000"),
         ("VLLM_BASE_URL", "http://localhost:99999/v1"),
+        ("VLLM_BASE_URL", "http://localhost:8000/v1?model=m"),
+        ("VLLM_BASE_URL", "http://local\u200bhost:8000/v1"),
         ("USER_AGENT", "name\r\nX-Injected: yes"),
         ("ROBOTS", "perhaps"),
         ("LOG_LEVEL", "loud"),

@@ -19,6 +19,7 @@ from scraper.http_connection import (
     ConnectionLost,
     HeadTooLarge,
     NotHttp,
+    NoTls,
     connected,
     request_head,
 )
@@ -163,7 +164,7 @@ def test_a_server_with_tls_must_show_that_it_is_who_was_meant(run):
             with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
                 await connected(at(server.address), tls=trusting, name="other.example.com")
         async with Greeter(WHOLE) as server:
-            with pytest.raises(ssl.SSLError):
+            with pytest.raises(NoTls):
                 await connected(at(server.address), tls=trusting, name="shop.example.com")
 
     run(check())

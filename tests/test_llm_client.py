@@ -388,6 +388,14 @@ async def test_a_request_that_is_refused_for_what_it_is_is_never_repeated(status
     assert setup.limiter.breaker.failures == 0
 
 
+async def test_a_refusal_that_quotes_a_page_about_wrong_addresses_is_still_about_the_request():
+    quoted = "not valid: 'The plain HTTP request was sent to HTTPS port'"
+    async with ScriptedServer(refusal(400, quoted)) as server, Setup(server) as setup:
+        with pytest.raises(Permanent):
+            await setup.chat()
+    assert setup.told(EndpointMisconfigured) == []
+
+
 async def test_errors_quote_neither_prompt_nor_key():
     quoted = "your prompt 'the blue chair' was: What is the price of the blue chair? (key sesame-123)"
     async with ScriptedServer(refusal(400, quoted)) as server, Setup(server, api_key="sesame-123") as setup:
@@ -699,6 +707,8 @@ async def test_a_hint_longer_than_the_task_may_be_held_holds_it():
         (answer_json(404, {"detail": "Not Found"}), "VLLM_BASE_URL"),
         (answer_json(405, {"detail": "Method Not Allowed"}), "VLLM_BASE_URL"),
         (answer(302, headers=[("location", "https://login.example/")]), "VLLM_BASE_URL"),
+        (answer(400, b"<h1>400</h1>The plain HTTP request was sent to HTTPS port"), "VLLM_BASE_URL"),
+        (answer(400, b"Client sent an HTTP request to an HTTPS server.\n"), "VLLM_BASE_URL"),
     ],
 )
 async def test_a_wrong_setting_is_named_and_the_call_waits_without_spending_anything(reply, setting):
@@ -708,6 +718,22 @@ async def test_a_wrong_setting_is_named_and_the_call_waits_without_spending_anyt
     assert told.setting == setting
     assert len(server.chats) == 2
     assert server.times[1] - server.times[0] == pytest.approx(30, abs=0.1)
+    assert setup.limiter.breaker.failures == 0
+
+
+async def test_an_https_address_of_a_server_that_speaks_plain_http_is_a_wrong_setting_and_no_outage():
+    async def invalid(reader, writer):  # as uvicorn answers a TLS greeting
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\nInvalid HTTP request received.")
+        writer.close()
+
+    async with await asyncio.start_server(invalid, "127.0.0.1", 0) as server:
+        address = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with Setup(None, base_url=address, model="m") as setup:
+            with pytest.raises(Held):
+                await setup.chat(deadline=deadline(hold=100))
+    assert {told.setting for told in setup.told(EndpointMisconfigured)} == {"VLLM_BASE_URL"}
+    assert "is it an http:// address?" in setup.told(EndpointMisconfigured)[0].advice
     assert setup.limiter.breaker.failures == 0
 
 

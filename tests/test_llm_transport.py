@@ -11,6 +11,7 @@ import pytest
 from scraper.llm_server import Away, ModelServer
 from scraper.llm_transport import ModelServerTransport
 
+PERHAPS = " (if it speaks https, the address must begin with https://)"
 TLS = Path(__file__).parent / "pipeline" / "tls"
 
 
@@ -25,8 +26,7 @@ def nobody():
 async def trouble(url):
     async with httpx.AsyncClient(transport=ModelServerTransport(https=url.startswith("https"))) as http:
         served = await ModelServer(http, url, secret="", model="m").served()
-    assert isinstance(served, Away)
-    return served.error
+    return served.error if isinstance(served, Away) else f"{served.setting}: {served.advice}"
 
 
 def answering(reply, *, tls=None):
@@ -54,16 +54,26 @@ async def test_a_host_that_there_is_not_is_named():
         (
             "http",
             b"SSH-2.0 OpenSSH_9.2\r\n",
-            "what came from {} is no HTTP (Expected HTTP/, RTSP/ or ICE/): does vLLM listen there?",
+            f"what came from {{}} is no HTTP (Expected HTTP/, RTSP/ or ICE/): does vLLM listen there?{PERHAPS}",
         ),
-        ("http", b"", "the connection to {} was lost (closed)"),
-        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "{} does not speak https (TLS): is it an http:// address?"),
+        ("http", b"", f"the connection to {{}} was lost (closed){PERHAPS}"),
+        (
+            "https",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "VLLM_BASE_URL: {} does not speak https (TLS): is it an http:// address?",
+        ),
     ],
 )
 async def test_what_is_no_server_of_this_kind_is_called_so(scheme, reply, said):
     async with await answering(reply) as server:
         where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await trouble(f"{scheme}://{where}/v1") == said.format(where)
+
+
+async def test_a_refused_tls_greeting_is_no_reason_to_doubt_the_scheme():
+    async with await answering(b"\x15\x03\x03\x00\x02\x02\x28") as server:  # an alert: handshake failure
+        where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert (await trouble(f"https://{where}/v1")).startswith(f"no TLS connection to {where} can be made: ")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The ready-made schemas: each is usable as it is, by the service and by a vLLM server's grammar."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +150,29 @@ def test_ones_own_schemas_come_first_and_are_listed_with_the_others(tmp_path):
     assert named_schema("product", folder=tmp_path) == {"title": "Mine"}
     assert sorted(schema_names(folder=tmp_path)) == NAMES
     assert schema_names(folder=tmp_path)["product"] == tmp_path / "product.json"
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text("{}")
+
+    def vanishes(path, **_):
+        path.unlink(missing_ok=True)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", vanishes)
+    with pytest.raises(Permanent, match="no schema named 'mine'"):
+        named_schema("mine", folder=tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mine.json").write_text("{}")
+
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(Permanent, match=r"mine\.json cannot be read \(Permission denied\)"):
+        named_schema("mine", folder=tmp_path)
 
 
 def test_a_name_that_there_is_not_says_which_there_are():

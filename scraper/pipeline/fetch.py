@@ -154,7 +154,9 @@ class Fetcher:
             visit.seen.add((str(target), _cookie_header(visit.cookies, target)))
             await self._wait_until_welcome(target, visit)
             async with self._answer(target, visit.cookies) as response:
-                location = location_of(response.status_code, response.headers.get("location"), host=target.host)
+                odd_port = target.scheme == "http" and target.port is not None
+                to = response.headers.get("location")
+                location = location_of(response.status_code, to, host=target.host, odd_port=odd_port)
                 if location is None:
                     return await read_page(response, max_bytes=self._max_bytes)
                 _keep_cookies(visit, response)

@@ -29,6 +29,7 @@ from scraper.http_connection import (
     ConnectionLost,
     HeadTooLarge,
     NotHttp,
+    NoTls,
     connected,
     request_head,
 )
@@ -81,6 +82,9 @@ class Wire(httpx.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             raise Transient(f"{url.host}: no connection within {CONNECT_SECONDS:g} s") from error
+        except NoTls as error:
+            why = f"{url.host}: does not speak https at port {url.port or 443}; is it an http:// address?"
+            raise Permanent(ParkReason.PAGE_GONE, why) from error
         except OSError as error:
             raise Transient(f"{url.host}: {_not_connected(error)}") from error
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from scraper.errors import Misconfigured
-from scraper.host import boot_id
+from scraper.host import boot_id, own_folder
 from scraper.write_ahead import use_write_ahead_log
 
 MAX_PUSH_SECONDS = 3600.0
@@ -45,8 +45,8 @@ class HostTurns:
         self._clock = clock
         self._boot = boot_id() if boot is None else boot
         self._taken = 0
+        own_folder(path.parent)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()

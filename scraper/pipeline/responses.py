@@ -14,8 +14,11 @@ UNSAID_PAUSE_SECONDS = 30.0
 """How long a site that answers 429 without saying for how long is left alone."""
 
 
-def location_of(status: int, location: str | None, *, host: str) -> str | None:
-    """Where a redirect leads, None for an answer that is the page. Raises for every other answer but 429 and 5xx."""
+def location_of(status: int, location: str | None, *, host: str, odd_port: bool = False) -> str | None:
+    """Where a redirect leads, None for an answer that is the page. Raises for every other answer but 429 and 5xx.
+
+    `odd_port`: it came over plain http from another port than 80.
+    """
     if status in {301, 302, 303, 307, 308}:
         if not location:
             raise Permanent(ParkReason.REDIRECTS, f"{host}: answered {status} without saying where to")
@@ -28,7 +31,8 @@ def location_of(status: int, location: str | None, *, host: str) -> str | None:
         raise Permanent(ParkReason.PAGE_GONE, f"{host}: answered {status}, there is no page")
     if status < 400:
         raise Permanent(ParkReason.REDIRECTS, f"{host}: answered {status}, which leads nowhere")
-    raise Permanent(ParkReason.PAGE_GONE, f"{host}: answered {status}")
+    hint = "; is it an https:// address?" if status == 400 and odd_port else ""
+    raise Permanent(ParkReason.PAGE_GONE, f"{host}: answered {status}{hint}")
 
 
 def pause_of(status: int, retry_after: str | None, *, now: datetime) -> float | None:

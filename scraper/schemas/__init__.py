@@ -6,6 +6,7 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from scraper.errors import Permanent
@@ -23,9 +24,17 @@ def named_schema(name: str, *, folder: Path | None = None) -> Schema:
     if not _NAME.fullmatch(name):
         raise _bad("a schema's name has only a-z, 0-9, - and _, at most 64 of them")
     for place in (folder, _PACKAGE):
-        path = place / f"{name}.json" if place is not None else None
-        if path is not None and path.is_file():
-            return _read(path, path.stat().st_mtime_ns)
+        if place is None:
+            continue
+        path = place / f"{name}.json"
+        try:
+            found = path.stat()
+            if S_ISREG(found.st_mode):
+                return _read(path, found.st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # not there, or no more
+        except OSError as error:
+            raise _bad(f"{path.name} cannot be read ({error.strerror})") from error
     where = "SCHEMAS_DIR or the package" if folder is not None else "the package, and SCHEMAS_DIR is not set"
     there = ", ".join(schema_names(folder=folder))
     raise _bad(f"there is no schema named {name!r} in {where}; there are: {there}")
@@ -42,7 +51,7 @@ def schema_names(*, folder: Path | None = None) -> dict[str, Path]:
 def _read(path: Path, _changed_ns: int) -> Schema:
     try:
         schema = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(f"{path.name} cannot be read as JSON ({type(error).__name__})") from error
     if not isinstance(schema, dict):
         raise _bad(f"{path.name} is not a JSON object")

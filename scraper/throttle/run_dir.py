@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,6 +21,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from scraper.errors import Misconfigured
+from scraper.host import own_folder
+from scraper.server_address import server_address
 
 LONGEST_SOCKET_PATH = 107
 """Bytes of a Unix socket's path that the kernel takes (sun_path, less its end)."""
@@ -30,12 +31,12 @@ _PORTS = {"http": 80, "https": 443}
 
 def endpoint_key(url: str) -> str:
     """Scheme, host and port of a server, the same for every way to write them: all loopback names are one."""
-    parts = urlsplit(url)
-    scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
-    port = parts.port or _PORTS.get(scheme)
-    if not host or port is None:
-        raise Misconfigured(f"VLLM_BASE_URL: {scheme}://{host} names no server; write http://host:port/v1")
-    return f"{scheme}://{_one_name(host)}:{port}"
+    try:
+        parts = urlsplit(server_address(url))
+    except ValueError as error:
+        raise Misconfigured(f"VLLM_BASE_URL {error}") from None
+    host = (parts.hostname or "").rstrip(".")
+    return f"{parts.scheme}://{_one_name(host)}:{parts.port or _PORTS[parts.scheme]}"
 
 
 def _one_name(host: str) -> str:
@@ -68,7 +69,7 @@ class MeetingPlace:
         """For the server at the URL `endpoint`; makes RUN_DIR. Raises Misconfigured where it cannot be trusted."""
         name = f"throttle-{sha256(endpoint_key(endpoint).encode()).hexdigest()[:16]}"
         folder = Path(os.path.abspath(run_dir))  # noqa: PTH100 - resolving links would hide whose they are
-        _make(folder)
+        own_folder(folder)
         place = cls(*(folder / f"{name}.{kind}" for kind in ("lock", "sock", "state")))
         if len(os.fsencode(place.socket)) > LONGEST_SOCKET_PATH:
             raise Misconfigured(
@@ -94,18 +95,3 @@ def try_out(place: MeetingPlace) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        itself, target = folder.lstat(), folder.stat()
-    except OSError as error:
-        raise Misconfigured(f"RUN_DIR={folder}: cannot be made or read: {error.strerror}") from error
-    if {itself.st_uid, target.st_uid} != {os.geteuid()}:
-        owner = target.st_uid if itself.st_uid == os.geteuid() else itself.st_uid
-        raise Misconfigured(
-            f"RUN_DIR={folder}: belongs to user {owner}, not to {os.geteuid()}; choose a folder of your own"
-        )
-    if target.st_mode & stat.S_IWOTH:
-        raise Misconfigured(f"RUN_DIR={folder}: everybody may write there; chmod 700 it or choose another")

@@ -225,14 +225,36 @@ async def test_a_certificate_of_an_unknown_authority_is_not_trusted(web, browser
             await get("https://shop.example.com/")
 
 
-async def test_a_server_that_speaks_no_tls_is_a_connection_problem(browser, serve):
+async def test_an_https_address_of_a_server_that_speaks_plain_http_is_parked_with_what_to_write(browser, serve):
     async def greet(reader, writer):
         writer.write(answer())
         await writer.drain()
 
-    async with serve({"": greet}), browser(obey_robots=False) as get:
+    async with serve({"": greet}), browser() as get:
+        with pytest.raises(
+            Permanent, match=r"a\.com: does not speak https at port 443; is it an http:// address?"
+        ) as it:
+            await get("https://a.com/")
+    assert it.value.reason is ParkReason.PAGE_GONE
+
+
+async def test_a_tls_greeting_that_is_refused_is_a_connection_problem(browser, serve):
+    async def refuse(reader, writer):
+        await reader.read(100)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # an alert: handshake failure
+        await writer.drain()
+
+    async with serve({"": refuse}), browser(obey_robots=False) as get:
         with pytest.raises(Transient, match=r"a\.com: no TLS connection can be made"):
             await get("https://a.com/")
+
+
+async def test_an_http_address_at_a_port_for_https_is_parked_with_what_to_write(browser, serve):
+    async with serve({"/": answer(b"The plain HTTP request was sent to HTTPS port", status=400)}), browser() as get:
+        with pytest.raises(Permanent, match=r"a\.com: answered 400; is it an https:// address\?"):
+            await get("http://a.com:8443/")
+        with pytest.raises(Permanent, match=r"a\.com: answered 400$"):
+            await get("http://a.com/")
 
 
 @pytest.mark.virtual_time

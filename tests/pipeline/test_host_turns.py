@@ -176,3 +176,11 @@ def test_a_commit_that_fails_does_not_spoil_the_next_turn(turns):
     with pytest.raises(sqlite3.OperationalError):
         turns.take("a.example", delay_seconds=1, max_wait_seconds=5)
     assert turns.take("a.example", delay_seconds=1, max_wait_seconds=5) == in_time(0)
+
+
+def test_a_table_in_a_folder_that_others_may_write_to_is_refused(path, clock):
+    path.parent.mkdir()
+    path.parent.chmod(0o777)
+    with pytest.raises(Misconfigured, match=r"RUN_DIR=.*everybody may write"):
+        HostTurns(path, clock=clock)
+    assert list(path.parent.iterdir()) == []

@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from grp import struct_group
+from pwd import struct_passwd
 
 import pytest
 
@@ -31,7 +34,7 @@ URL = "http://localhost:8000/v1"
         "http://[::1]:8000/v1",
         "http://[::ffff:127.0.0.1]:8000/v1",
         "http://0.0.0.0:8000/other",
-        "http://localhost.:8000/v1?x=1",
+        "http://localhost.:8000/v1",
         "http://user:word@localhost:8000/v1",
         "http://gpu.localhost:8000",
     ],
@@ -77,6 +80,31 @@ def test_endpoints_have_files_of_their_own_and_names_of_one_endpoint_the_same(tm
 def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(Misconfigured, match=r"RUN_DIR=.*everybody may write"):
+        MeetingPlace.of(URL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "alone"),
+    [("me", [], True), ("me", ["me"], True), ("me", ["me", "eve"], False), ("users", [], False)],
+)
+def test_a_folder_that_a_group_may_write_to_is_refused_unless_it_is_its_users_private_one(
+    name, members, alone, tmp_path, monkeypatch
+):
+    gid = tmp_path.stat().st_gid
+    monkeypatch.setattr("scraper.host.getpwuid", lambda uid: struct_passwd(("me", "x", uid, gid, "", "/", "/bin/sh")))
+    monkeypatch.setattr("scraper.host.getgrgid", lambda gid: struct_group((name, "x", gid, members)))
+    tmp_path.chmod(0o770)
+    with nullcontext() if alone else pytest.raises(Misconfigured, match=r"RUN_DIR=.*group \d+ may write.*chmod 700"):
+        MeetingPlace.of(URL, tmp_path)
+
+
+def test_a_group_that_nobody_knows_is_nobodys_private_one(tmp_path, monkeypatch):
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr("scraper.host.getpwuid", unknown)
+    tmp_path.chmod(0o770)
+    with pytest.raises(Misconfigured, match="may write there"):
         MeetingPlace.of(URL, tmp_path)
 
 
