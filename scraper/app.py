@@ -17,7 +17,7 @@ from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured
 from scraper.events import Event, Observe, WorkerStarted, WorkerStopped
 from scraper.lean_imports import started
-from scraper.lifeline import Stop, lifeline, pass_hangup_on, tell_ready
+from scraper.lifeline import Stop, lifeline, pass_hangup_on
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
@@ -188,7 +188,7 @@ async def work(settings: Settings) -> None:
         tally.in_hand = worker.in_hand if worker is not None else 0
         return tally.to_line()
 
-    async with lifeline(stop, tell=tell, set_limits=throttle.set_limits), AsyncExitStack() as stack:
+    async with lifeline(stop, tell=tell, set_limits=throttle.set_limits) as tell_ready, AsyncExitStack() as stack:
         worker = await _unless(stop, _open_worker(settings, stack, throttle=throttle, observe=observe))
         if worker is not None:
             started()
@@ -201,10 +201,11 @@ async def work(settings: Settings) -> None:
 async def _open_worker(
     settings: Settings, stack: AsyncExitStack, *, throttle: SharedRateLimiter, observe: Observe
 ) -> Worker:
-    """A worker with everything it needs, to be closed by `stack`. Waits for a broker that is away."""
+    """A worker with everything it needs, to be closed by `stack`. Waits for a store or a broker that is away."""
     from scraper.census import count_consumers
+    from scraper.patience import until_available
 
-    store = await stack.enter_async_context(open_store(settings))
+    store = await until_available("store", lambda: stack.enter_async_context(open_store(settings)), observe=observe)
     broker = await stack.enter_async_context(open_broker(settings, observe=observe))
     await stack.enter_async_context(throttle)
     pipeline = await stack.enter_async_context(

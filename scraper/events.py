@@ -53,6 +53,19 @@ class WorkerRestarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerCannotStart(Event):
+    """It has ended before it was ready, `times` in a row. With `given_up` it is not started again."""
+
+    name: ClassVar[str] = "worker_cannot_start"
+    level: ClassVar[Level] = "error"
+    worker: int
+    exit_code: int
+    times: int
+    usually: str
+    given_up: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunInterrupted(Event):
     """The first signal: what is in hand is finished, within `drain_s`. A second one stops at once."""
 

@@ -92,24 +92,21 @@ def _has_terminal() -> bool:
 @asynccontextmanager
 async def lifeline(
     stop: Stop, *, tell: Callable[[], bytes], set_limits: Callable[..., None] | None = None
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], None]]:
     """The worker's end: follows the supervisor's words and tells `tell()` regularly, never waiting for a reader.
 
-    `set_limits` is called with what `limits_word` was made of.
+    Gives what to call when all that the worker needs is open. `set_limits` is called with what `limits_word` was made
+    of.
     """
-    tasks = [asyncio.create_task(_listen(stop, set_limits)), asyncio.create_task(_tell(tell))]
+    mouth = _Mouth(sys.stdout.fileno())
+    tasks = [asyncio.create_task(_listen(stop, set_limits)), asyncio.create_task(_tell(tell, mouth))]
     try:
-        yield
+        yield lambda: mouth.say(READY)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        _write(tell())
-
-
-def tell_ready() -> None:
-    """All settings have proved right: what refuses them from now on is away."""
-    _write(READY)
+        mouth.say(tell())
 
 
 def limits_word(**limits: float) -> bytes:
@@ -136,13 +133,27 @@ async def _listen(stop: Stop, set_limits: Callable[..., None] | None) -> None:
         transport.close()
 
 
-async def _tell(tell: Callable[[], bytes]) -> None:
-    os.set_blocking(sys.stdout.fileno(), False)
+async def _tell(tell: Callable[[], bytes], mouth: _Mouth) -> None:
     while True:
-        _write(tell())
+        if not mouth.full():
+            mouth.say(tell())
         await asyncio.sleep(TELL_EVERY_SECONDS)
 
 
-def _write(line: bytes) -> None:
-    with suppress(OSError):  # a supervisor that does not read, or is gone, must not stop a worker
-        os.write(sys.stdout.fileno(), line)
+class _Mouth:
+    """Whole lines into a pipe, and never a wait: what finds no room is kept, and goes first when there is some."""
+
+    def __init__(self, pipe: int) -> None:
+        os.set_blocking(pipe, False)
+        self._pipe = pipe
+        self._kept = b""
+
+    def full(self) -> bool:
+        """Whether something is left to be said first: another sum would be older than the next by then."""
+        self.say(b"")
+        return bool(self._kept)
+
+    def say(self, line: bytes) -> None:
+        self._kept += line
+        with suppress(OSError):  # a supervisor that does not read, or is gone, must not stop a worker
+            self._kept = self._kept[os.write(self._pipe, self._kept) :]

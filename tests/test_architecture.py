@@ -31,6 +31,7 @@ LEVELS = [
     {
         "models",
         "errors",
+        "exit_codes",
         "events",
         "event_loop",
         "config",

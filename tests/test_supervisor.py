@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from scraper.event_loop import run
-from scraper.events import WorkerRestarted
+from scraper.events import WorkerCannotStart, WorkerRestarted
 from scraper.lifeline import EXIT_MISCONFIGURED, READY, Stop
-from scraper.supervisor import Supervisor
+from scraper.supervisor import MOST_FAILED_STARTS, Supervisor
 
-OBEDIENT = "import os, sys; print(os.getpid(), flush=True); print(sys.stdin.readline().strip(), flush=True)"
+OBEDIENT = "import os, sys; print('ready', flush=True); print(os.getpid(), flush=True); print(sys.stdin.readline().strip(), flush=True)"
 STUBBORN = """
 import sys
 print("up", flush=True)
@@ -22,7 +22,8 @@ for line in sys.stdin:
     if line == "now\\n":
         break
 """
-CRASHING = "import sys; print('up', flush=True); sys.exit(3)"
+CRASHING = "import sys; print('ready', flush=True); print('up', flush=True); sys.exit(3)"
+UNABLE = "import sys; sys.exit(3)"
 DEAF = "import os, time; os.close(0); print('up', flush=True); time.sleep(1)"
 REFUSING = f"import sys; print('VLLM_X: wrong', file=sys.stderr); sys.exit({EXIT_MISCONFIGURED})"
 
@@ -52,12 +53,13 @@ class Watched:
 
 
 @asynccontextmanager
-async def supervised(script, *, workers=1, drain_seconds=300.0):
+async def supervised(script, *, workers=1, drain_seconds=300.0, ends_by_itself=False):
     watched, stop = Watched(), Stop()
     supervisor = Supervisor(
         [sys.executable, "-c", script],
         workers=workers,
         drain_seconds=drain_seconds,
+        ends_by_itself=ends_by_itself,
         observe=watched.observe,
         on_status=watched.on_status,
         on_log=watched.on_log,
@@ -103,6 +105,76 @@ async def test_a_worker_that_had_worked_for_long_is_restarted_as_soon_as_at_firs
     async with supervised(CRASHING) as (_, watched, _, _):
         await watched.until(lambda: len(watched.events) == 2)
     assert [event.restart_in_s for event in watched.events] == [1.0, 1.0]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Hardly a pause between two starts."""
+    monkeypatch.setattr("scraper.supervisor._FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("scraper.supervisor._LONGEST_START_BACKOFF_SECONDS", 0.01)
+
+
+def cannot_start(watched):
+    return [event for event in watched.events if isinstance(event, WorkerCannotStart)]
+
+
+@pytest.mark.parametrize("ends_by_itself", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_run_whose_workers_can_never_start_ends_and_says_why(impatient, workers, ends_by_itself):
+    async with supervised(UNABLE, workers=workers, ends_by_itself=ends_by_itself) as (supervisor, watched, _, running):
+        async with asyncio.timeout(300):
+            await running
+    assert "no worker could be started" in supervisor.cannot_start
+    assert "exit code 3: usually" in supervisor.cannot_start
+    assert cannot_start(watched)[-1].given_up
+    assert not supervisor.refused
+
+
+async def test_a_failed_start_is_said_at_once_and_again_each_time_that_the_count_has_doubled(impatient):
+    async with supervised(UNABLE, ends_by_itself=True) as (_, watched, _, running):
+        await running
+    assert [event.times for event in cannot_start(watched)] == [1, 2, 4, MOST_FAILED_STARTS]
+    assert "free -m" in cannot_start(watched)[0].usually
+
+
+def ready_once(tmp_path):
+    """Each place's worker but the very first process of all can never start."""
+    return f"""
+import os, sys
+try:
+    os.mkdir({str(tmp_path / "taken")!r})
+except FileExistsError:
+    sys.exit(3)
+sys.stdout.buffer.write({READY!r})
+print("up", flush=True)
+sys.exit(4 if sys.stdin.readline() == "limits\\n" else 0)
+"""
+
+
+async def test_a_service_goes_on_where_workers_can_no_longer_start_though_one_could(impatient, tmp_path):
+    async with supervised(ready_once(tmp_path)) as (supervisor, watched, _, running):
+        await watched.until(lambda: watched.lines)
+        supervisor.change(b"limits\n", environment={})
+        await watched.until(lambda: any(event.times > MOST_FAILED_STARTS for event in cannot_start(watched)))
+        assert not running.done()
+    assert not supervisor.cannot_start
+    assert not any(event.given_up for event in cannot_start(watched))
+
+
+async def test_a_run_that_ends_by_itself_fails_where_workers_can_no_longer_start(impatient, tmp_path):
+    async with supervised(ready_once(tmp_path), ends_by_itself=True) as (supervisor, watched, _, running):
+        await watched.until(lambda: watched.lines)
+        supervisor.change(b"limits\n", environment={})
+        async with asyncio.timeout(300):
+            await running
+    assert "exit code 3" in supervisor.cannot_start
+
+
+async def test_and_goes_on_with_those_that_work(impatient, tmp_path):
+    async with supervised(ready_once(tmp_path), workers=2, ends_by_itself=True) as (supervisor, watched, _, running):
+        await watched.until(lambda: watched.lines and any(event.given_up for event in cannot_start(watched)))
+        assert not running.done()
+    assert not supervisor.cannot_start
 
 
 @pytest.mark.parametrize("script", [CRASHING, DEAF], ids=["ended", "hung up"])

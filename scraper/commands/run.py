@@ -25,6 +25,7 @@ from scraper.events import (
     SettingsRefused,
     SettingsReread,
     SettingWarning,
+    WorkerCannotStart,
     ignore,
 )
 from scraper.lean_imports import started
@@ -73,8 +74,8 @@ def _say(line: str) -> None:
 async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str], None]) -> tuple[int, str]:
     """The workers under one supervisor, until a signal or, with `until_empty`, until nothing is left to do.
 
-    Returns the exit code and, with `until_empty`, the run in one line. Where there is no terminal for a panel,
-    `say` gets a line on how far it has come every now and then.
+    Returns the exit code and the last words: with `until_empty` the run in one line, and why no worker could be
+    started. Where there is no terminal for a panel, `say` gets a line on how far it has come every now and then.
     """
     from scraper.app import ended
     from scraper.observability.picture import Picture
@@ -95,6 +96,8 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
         def observe(event: Event) -> None:
             picture.hear(event, at=time.time(), pid=os.getpid())
             log(event)
+            if ending is not None and isinstance(event, WorkerCannotStart) and event.given_up:
+                ending.worker_given_up()
 
         for setting, message in surprises(settings):
             observe(SettingWarning(setting, message))
@@ -103,6 +106,7 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             [sys.executable, "-P", "-m", "scraper.main", "worker", "--no-env-file"],  # -P: nothing of the folder's
             workers=settings.workers,
             drain_seconds=settings.drain_seconds,
+            ends_by_itself=until_empty,
             observe=observe,
             on_status=partial(_take_status, picture, ending),
             on_log=panel.log if panel else None,
@@ -130,9 +134,11 @@ async def supervise(settings: Settings, *, until_empty: bool, say: Callable[[str
             started()
             await supervisor.run(stop)
     if supervisor.refused or not until_empty:
-        return int(supervisor.refused), ""
+        return int(supervisor.refused or bool(supervisor.cannot_start)), supervisor.cannot_start
     total = picture.total()
     last_words = summary(total.outcomes, total.reasons)
+    if supervisor.cannot_start:
+        return 1, f"{last_words}; {supervisor.cannot_start}"
     if stop.interrupted:
         return EXIT_INTERRUPTED, f"{last_words}; {await _left(settings)}"
     return 0, last_words + what_now(total.outcomes, queue=without_credentials(settings.broker_url))

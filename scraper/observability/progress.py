@@ -20,6 +20,10 @@ class UntilEmpty:
     def worker_said(self, worker: int) -> None:
         self._heard.add(worker)
 
+    def worker_given_up(self) -> None:
+        """One fewer will ever speak, and it holds nothing."""
+        self._workers -= 1
+
     def over(self, *, left: int, now: float) -> bool:
         """`left`: messages in the queues and in workers' hands, as far as the broker and the workers know."""
         empty = left == 0 and len(self._heard) == self._workers

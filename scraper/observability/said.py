@@ -25,6 +25,7 @@ from scraper.events import (
     ThrottleScopeExceeded,
     ThrottleSettingsOverruled,
     WaitingFor,
+    WorkerCannotStart,
     WorkerRestarted,
     WorkerStarted,
     WorkerStopped,
@@ -88,6 +89,10 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
             return f"{event.reason}: {event.done} done, {event.parked} parked"
         case RunInterrupted():
             return f"{event.drain_s:g} s for {number_of('task', event.in_hand)} in hand"
+        case WorkerCannotStart():
+            given_up = " and is given up" if event.given_up else ""
+            times = number_of("time", event.times)
+            return f"worker {event.worker} ended with {event.exit_code} before it was ready, {times} in a row{given_up}"
         case WorkerRestarted():
             return f"worker {event.worker} ended with {event.exit_code}; again in {event.restart_in_s:.0f} s"
         case _:

@@ -24,6 +24,13 @@ def test_a_worker_that_has_not_spoken_since_keeps_the_run_going():
     assert told(0, 1, ending=ending).over(left=0, now=3.0) is True
 
 
+def test_a_place_that_is_given_up_is_waited_for_no_longer():
+    ending = UntilEmpty(workers=2)
+    ending.worker_given_up()
+    assert told(0, ending=ending).over(left=0, now=0.0) is False
+    assert told(0, ending=ending).over(left=0, now=1.0) is True
+
+
 def test_what_is_left_or_came_back_keeps_the_run_going():
     ending = UntilEmpty(workers=1)
     for now, left in [(0, 0), (1, 1), (2, 0), (2.5, 3), (3, 0)]:
