@@ -21,7 +21,7 @@ from scraper.lifeline import Stop, lifeline, pass_hangup_on
 from scraper.models import Result, Task
 from scraper.observability.logs import log_events
 from scraper.observability.tally import Tally
-from scraper.ports import Answers, Broker, Message, Pruner, Store, Workbench
+from scraper.ports import Answers, Broker, Message, Pruner, Workbench
 from scraper.trace import Record
 from scraper.worker import Limits, Worker
 
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from scraper.llm_client import LLMClient
     from scraper.observability.traces import Traces
     from scraper.pipeline import PagePipeline
+    from scraper.sqlite_thread import SqliteThread
+    from scraper.store.sqlite import SqliteStore
     from scraper.throttle.seam import Throttle
     from scraper.throttle.shared_limiter import SharedRateLimiter
 
 T = TypeVar("T")
 
 
-def open_broker(settings: Settings, *, observe: Observe) -> Broker:
+def open_broker(settings: Settings, *, observe: Observe, thread: SqliteThread | None = None) -> Broker:
+    """`thread`: of the results, where the queue is in their file."""
     if settings.broker_url.startswith("sqlite"):
         from scraper.broker.sqlite import SqliteBroker
 
@@ -44,6 +47,7 @@ def open_broker(settings: Settings, *, observe: Observe) -> Broker:
             namespace=settings.queue_namespace,
             prefetch_count=settings.prefetch_count,
             observe=observe,
+            thread=thread,
         )
     from scraper.broker.rabbitmq import RabbitMQBroker
 
@@ -57,11 +61,12 @@ def open_broker(settings: Settings, *, observe: Observe) -> Broker:
     )
 
 
-def open_store(settings: Settings, *, create: bool = True) -> Store:
+def open_store(settings: Settings, *, create: bool = True, acks_follow: bool = False) -> SqliteStore:
     """With `create` off a mistyped RESULTS_URL is refused instead of looking like an empty store."""
     from scraper.store.sqlite import SqliteStore
 
-    return SqliteStore(sqlite_path(settings.results_url), keep_pages=settings.keep_pages, create=create)
+    path = sqlite_path(settings.results_url)
+    return SqliteStore(path, keep_pages=settings.keep_pages, create=create, acks_follow=acks_follow)
 
 
 def open_workbench(settings: Settings) -> Workbench:
@@ -205,8 +210,14 @@ async def _open_worker(
     from scraper.census import count_consumers
     from scraper.patience import until_available
 
-    store = await until_available("store", lambda: stack.enter_async_context(open_store(settings)), observe=observe)
-    broker = await stack.enter_async_context(open_broker(settings, observe=observe))
+    one_file = in_one_file(settings)
+    store = await until_available(
+        "store",
+        lambda: stack.enter_async_context(open_store(settings, acks_follow=one_file)),
+        observe=observe,
+    )
+    thread = store.thread if one_file else None
+    broker = await stack.enter_async_context(open_broker(settings, observe=observe, thread=thread))
     await stack.enter_async_context(throttle)
     pipeline = await stack.enter_async_context(
         open_pipeline(settings, throttle=throttle, answers=store.answers, observe=observe)
@@ -225,6 +236,12 @@ async def _open_worker(
         model_away=lambda: throttle.blocked_by in {"circuit", "server_pause"},
         observe=observe,
     )
+
+
+def in_one_file(settings: Settings) -> bool:
+    """Whether queue and results are."""
+    queue, results = settings.broker_url, settings.results_url
+    return queue.startswith("sqlite") and sqlite_path(queue).resolve() == sqlite_path(results).resolve()
 
 
 def _records(settings: Settings, stack: AsyncExitStack, *, observe: Observe) -> list[Callable[[Message], Record]]:

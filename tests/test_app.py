@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from scraper.app import ended, open_pipeline
+from scraper.app import ended, in_one_file, open_pipeline
 from scraper.config import NO_ENV_FILE, load_settings
 from scraper.deadline import no_deadline
 from scraper.events import ignore
@@ -94,3 +94,19 @@ async def test_an_answer_is_not_remembered_for_other_settings_that_decide_it(tmp
 
 async def test_an_answer_is_remembered_whatever_the_settings_that_decide_nothing_of_it(tmp_path):
     assert await question(tmp_path) == await question(tmp_path, workers=2, log_level="error", fetch_delay=5.0)
+
+
+@pytest.mark.parametrize(
+    ("queue", "results", "one"),
+    [
+        ("sqlite:///data/scraper.db", "sqlite:///data/scraper.db", True),
+        ("sqlite:///data/scraper.db", "sqlite:///data/../data/scraper.db", True),
+        ("sqlite:///linked/scraper.db", "sqlite:///data/scraper.db", True),
+        ("sqlite:///data/queue.db", "sqlite:///data/scraper.db", False),
+        ("amqp://localhost", "sqlite:///data/scraper.db", False),
+    ],
+)
+def test_one_file_is_one_however_it_is_named(tmp_path, monkeypatch, queue, results, one):
+    (tmp_path / "linked").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    assert in_one_file(load_settings(NO_ENV_FILE, broker_url=queue, results_url=results)) == one

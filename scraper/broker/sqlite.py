@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,14 @@ from typing import Self, TypeVar
 
 from scraper.broker.sqlite_leases import RENEW_SECONDS, GivenBack, Lease
 from scraper.broker.sqlite_queue import QueueFile, Taken
+from scraper.broker.sqlite_schema import opened
 from scraper.errors import DeliveryLost, Unavailable
 from scraper.events import Observe, ignore
 from scraper.host import boot_clock
 from scraper.models import Trail
 from scraper.patience import until_available
 from scraper.ports import WAIT_SECONDS, Depth, Message, QueueName, wait_for
+from scraper.sqlite_thread import SqliteThread
 
 T = TypeVar("T")
 
@@ -48,13 +49,17 @@ class SqliteBroker:
         boot: str | None = None,
         busy_seconds: float = 5.0,
         poll_seconds: float = POLL_SECONDS,
+        thread: SqliteThread | None = None,
     ) -> None:
         """`clock` is one for all processes and restarts only with `boot` changing (default: the host's boot id).
 
         `busy_seconds`: how long to wait for another process to finish writing before that counts as Unavailable.
+        `thread`: of whoever else works with this very file, running from before this is entered until after.
         """
         self._path = Path(path)
-        self._file = QueueFile(self._path, namespace=namespace, clock=clock, boot=boot, busy_seconds=busy_seconds)
+        self._thread = thread or SqliteThread(partial(opened, self._path, busy_seconds=busy_seconds), path=self._path)
+        self._has_own_thread = thread is None
+        self._file = QueueFile(self._thread.file, namespace=namespace, clock=clock, boot=boot)
         self._prefetch_count = prefetch_count
         self._wait_seconds = wait_seconds
         self._observe = observe
@@ -63,11 +68,13 @@ class SqliteBroker:
         self._waiters: dict[QueueName, deque[asyncio.Future[Taken]]] = {"tasks": deque(), "parked": deque()}
         self._to_give_back: dict[Lease, GivenBack] = {}
         self._wake = asyncio.Event()
-        self._thread: ThreadPoolExecutor | None = None
+        self._is_open = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="queue")
+        if self._has_own_thread:
+            await self._thread.start()
+        self._is_open = True
         try:
             await self._run(self._file.open)
             self._tasks = [asyncio.create_task(self._feed()), asyncio.create_task(self._renew())]
@@ -82,6 +89,8 @@ class SqliteBroker:
             task.cancel()
         if closed := self._close():
             await asyncio.shield(closed)
+        if self._has_own_thread:
+            await self._thread.stop()
         await asyncio.wait(self._tasks)
         for task in self._tasks:
             if not task.cancelled():
@@ -112,14 +121,14 @@ class SqliteBroker:
 
         Also where the caller is cancelled meanwhile: it would be held for nobody otherwise.
         """
-        if self._thread is None or self._waiters[queue]:
+        if not self._is_open or self._waiters[queue]:
             return await self._run(self._file.remove, lease)
 
         def take_along(work: asyncio.Future[tuple[bool, Taken | None]]) -> None:
             if not work.cancelled() and work.exception() is None and (taken := work.result()[1]) is not None:
                 keep(taken)
 
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._file.remove_and_take, lease, queue)
+        work = self._thread.run(partial(self._file.remove_and_take, lease, queue))
         work.add_done_callback(take_along)
         held, _ = await asyncio.shield(work)
         return held
@@ -134,7 +143,7 @@ class SqliteBroker:
 
     def ask(self, queue: QueueName) -> asyncio.Future[Taken]:
         """Get in line for the next message of `queue`."""
-        if self._thread is None or self._tasks[0].done():
+        if not self._is_open or self._tasks[0].done():
             raise self._closed()
         waiter: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         self._waiters[queue].append(waiter)
@@ -214,18 +223,19 @@ class SqliteBroker:
                     waiter.set_exception(self._closed())
 
     async def _run(self, job: Callable[..., T], *args: object) -> T:
-        if self._thread is None:
+        if not self._is_open:
             raise self._closed()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job, *args)
+        return await self._thread.run(partial(job, *args))
 
     def _close(self) -> asyncio.Future[None] | None:
-        """Give back, close the file and end the thread, even where the caller is cancelled meanwhile."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        """Give back and let go of the file, even where the caller is cancelled meanwhile."""
+        if not self._is_open:
             return None
-        closed = asyncio.get_running_loop().run_in_executor(thread, self._file.close)
-        thread.shutdown(wait=False)
-        return closed
+        self._is_open = False
+        left = self._thread.run(self._file.leave)
+        if self._has_own_thread:
+            self._thread.take_no_more()
+        return left
 
     def _closed(self) -> Unavailable:
         return Unavailable(f"the queue in {self._path} is closed")

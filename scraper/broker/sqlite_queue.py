@@ -23,12 +23,12 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from scraper.broker.sqlite_file import SharedFile
 from scraper.broker.sqlite_leases import IDLE_SECONDS, GivenBack, Lease, Leases, give_back
 from scraper.broker.sqlite_schema import LEASED, READY, WAITING
+from scraper.database import DatabaseFile
 from scraper.errors import Unavailable
 from scraper.host import boot_clock, boot_id
 from scraper.models import Trail
@@ -78,7 +78,7 @@ class Taken:
 
 
 class QueueFile:
-    """One process's hold on the queue. All methods from one thread; each raises Unavailable and then has done nothing.
+    """One process's hold on the queue. All methods on one thread; each raises Unavailable and then has done nothing.
 
     Publishing, removing and moving are on the disk before they return. Taking and giving back are not: after a loss
     of power the message is ready again, which is where it belongs.
@@ -86,17 +86,16 @@ class QueueFile:
 
     def __init__(
         self,
-        path: Path,
+        file: DatabaseFile,
         *,
         namespace: str,
         clock: Callable[[], float] = boot_clock,
         boot: str | None = None,
-        busy_seconds: float = 5.0,
     ) -> None:
         self._namespace = namespace
         self._clock = clock
         self._boot = boot_id() if boot is None else boot
-        self._file = SharedFile(path, busy_seconds=busy_seconds)
+        self._file = SharedFile(file)
         self._leases = Leases(self._file)
         self._base = 0.0
         self._queues: dict[QueueName, int] = {}
@@ -111,12 +110,10 @@ class QueueFile:
             self._base = _base_of_clock(db, self._boot, self._clock())
             self._leases.enter(db, self._queues["tasks"], now=self._now())
 
-    def close(self) -> None:
+    def leave(self) -> None:
         """Give back what is still in hand, where that is possible."""
-        if self._file.is_open:
-            with suppress(Unavailable):
-                self._leases.leave()
-            self._file.close()
+        with suppress(Unavailable):
+            self._leases.leave()
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._file.writing(durable=True) as db:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from scraper.database import Database, connected
 from scraper.errors import Misconfigured, ScraperError, Unavailable
 from scraper.write_ahead import use_write_ahead_log
 
@@ -79,7 +80,6 @@ _UPGRADES = {  # from this version to the next; programs of the old one that run
     2: ("ALTER TABLE queue_messages ADD COLUMN traceparent TEXT NOT NULL DEFAULT ''",),
 }
 
-_WAL_LIMIT_BYTES = 64 << 20  # what a burst leaves behind on disk at most
 _SMALLEST_DATABASE_BYTES = 512  # SQLite takes a shorter file for an empty one and writes over it
 _COMES_AND_GOES = {
     sqlite3.SQLITE_BUSY,
@@ -91,8 +91,8 @@ _COMES_AND_GOES = {
 }
 
 
-def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
-    """A connection in autocommit mode to the queue in `path`, made where it does not exist.
+def opened(path: Path, *, busy_seconds: float) -> Database:
+    """A connection to the file in `path`, made where it does not exist, which may have no queue yet.
 
     Raises Misconfigured for what the owner has to put right and Unavailable for what passes by itself.
     """
@@ -105,30 +105,32 @@ def opened(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
     if path.exists() and 0 < path.stat().st_size < _SMALLEST_DATABASE_BYTES:
         raise _misconfigured(path, "the file is not an SQLite database")
     try:
-        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+        connection = connected(path, busy_seconds=busy_seconds)
+        try:
+            _check_version(path, connection)
+            _write_ahead(path, connection, busy_seconds=busy_seconds)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise opening_error(path, error) from error
-    connection.text_factory = _text
-    try:
-        _check_version(path, connection)
-        if not use_write_ahead_log(connection, busy_seconds=busy_seconds):
-            raise _misconfigured(path, "its file system has no shared memory for a write-ahead log")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk there
-        connection.execute("PRAGMA secure_delete = OFF")  # some builds overwrite what they delete: twice the writing
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        _create(connection)
-        _upgrade(connection)
-        _check_version(path, connection)  # another process may have been first
-    except sqlite3.Error as error:
-        connection.close()
-        raise opening_error(path, error) from error
-    except ScraperError:
-        connection.close()
-        raise
     return connection
 
 
-def _text(stored: bytes) -> str | bytes:
+def _write_ahead(path: Path, connection: sqlite3.Connection, *, busy_seconds: float) -> None:
+    if not use_write_ahead_log(connection, busy_seconds=busy_seconds):
+        raise _misconfigured(path, "its file system has no shared memory for a write-ahead log")
+
+
+def prepare(path: Path, connection: sqlite3.Connection) -> None:
+    """Make the queue's tables, or bring them up to this version. Raises Misconfigured, or sqlite3.Error."""
+    _check_version(path, connection)
+    _create(connection)
+    _upgrade(connection)
+    _check_version(path, connection)  # another process may have been first
+
+
+def readable(stored: bytes) -> str | bytes:
     """One text of another program that is no UTF-8 would let nobody take anything any more."""
     try:
         return stored.decode()

@@ -25,10 +25,10 @@ from typing import Any, Literal, Self, TypeAlias
 
 from scraper.json_text import read_json, storable
 from scraper.models import ParkReason, Remains, Result, Standing, Usage
+from scraper.sqlite_thread import SqliteThread
 from scraper.store.sqlite_answers import SqliteAnswers
 from scraper.store.sqlite_file import open_database
 from scraper.store.sqlite_rows import COLUMNS, NAMES, PAGE_ROWS, REMAINS, packed, page_of, remains_of, result_of, row_of
-from scraper.store.sqlite_thread import SqliteThread
 
 Known: TypeAlias = Literal["done", "parked", "submitted"]
 
@@ -56,17 +56,24 @@ class SqliteStore:
         *,
         keep_pages: Literal["parked", "none"] = "parked",
         create: bool = True,
+        acks_follow: bool = False,
         busy_seconds: float = 5.0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """`acks_follow`: the queue is in this file, so that the ack of a task takes its result to the disk.
+
+        Then a result has no sync of its own. What a loss of power takes of it is the end of the file: a result goes
+        only together with its ack, and its task is run again.
+        """
         self._path = Path(path).absolute()
         self._keeps_pages = keep_pages == "parked"
         self._clock_ns = clock_ns
         self._asked_ns = 0
-        self._thread = SqliteThread(
+        self._acks_follow = acks_follow
+        self.thread = SqliteThread(
             lambda: open_database(self._path, create=create, busy_seconds=busy_seconds), path=self._path
         )
-        self._answers = SqliteAnswers(self._thread, clock_ns=clock_ns)
+        self._answers = SqliteAnswers(self.thread, clock_ns=clock_ns)
 
     @property
     def answers(self) -> SqliteAnswers:
@@ -75,15 +82,15 @@ class SqliteStore:
     async def __aenter__(self) -> Self:
         """Open or create the file; raises Misconfigured naming RESULTS_URL, or Unavailable."""
         self._asked_ns = self._clock_ns()
-        await self._thread.start()
+        await self.thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._thread.stop()
+        await self.thread.stop()
 
     async def find(self, task_id: str) -> Standing | None:
         """What is stored of this id."""
-        row = await self._thread.read(
+        row = await self.thread.read(
             lambda database: database.execute(
                 "SELECT status, content_sha256, submission FROM results_rows WHERE task_id = ?", (storable(task_id),)
             ).fetchone()
@@ -92,11 +99,11 @@ class SqliteStore:
 
     async def result(self, task_id: str) -> Result | None:
         """All that is stored of this id."""
-        row = await self._thread.read(lambda database: database.execute(_ROW, (storable(task_id),)).fetchone())
+        row = await self.thread.read(lambda database: database.execute(_ROW, (storable(task_id),)).fetchone())
         return None if row is None else result_of(row)
 
     async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> bool:
-        """Durable before it returns; which result stays is the table above. Returns whether it is this one.
+        """Durable before it returns, or with `acks_follow` before its ack is. Returns whether this one stays.
 
         A parked row saved without `remains` keeps those it has; a done row has none, but for a page that was lent to it
         for a replay, until that ends. New answers go with it.
@@ -116,7 +123,7 @@ class SqliteStore:
             self._answers.write(database, answers)
             return not stays
 
-        saved = await self._thread.write(work)
+        saved = await self.thread.write(work, durable=not self._acks_follow)
         self._answers.written(answers)
         return saved
 
@@ -133,7 +140,7 @@ class SqliteStore:
             rows = ((storable(task_id), at_us, since_us, contents.get(task_id, "")) for task_id in task_ids)
             database.executemany(_SUBMITTED, rows)
 
-        await self._thread.write(work)
+        await self.thread.write(work)
 
     async def known(self, task_ids: Sequence[str]) -> dict[str, Known]:
         """Those of `task_ids` that are stored or remembered; a stored one that waits again is `submitted`."""
@@ -159,26 +166,26 @@ class SqliteStore:
                     found.update(database.execute(query.format(marks), some))
             return found
 
-        found = await self._thread.read(work)
+        found = await self.thread.read(work)
         return {asked[task_id]: value for task_id, value in found.items()}
 
     async def counts(self) -> dict[tuple[str, ParkReason | None], int]:
         """Rows by (status, reason); costs the same for ten rows and for ten million."""
-        rows = await self._thread.read(
+        rows = await self.thread.read(
             lambda database: database.execute("SELECT status, reason, n FROM results_counts WHERE n > 0").fetchall()
         )
         return {(status, ParkReason(reason) if reason else None): n for status, reason, n in rows}
 
     async def oldest_submitted(self) -> datetime | None:
         """When the oldest task that has no result yet was submitted, of those that `submitted` was told of."""
-        row = await self._thread.read(
+        row = await self.thread.read(
             lambda database: database.execute("SELECT min(submitted_at) FROM results_submitted").fetchone()
         )
         return None if row[0] is None else datetime.fromtimestamp(row[0] / 1e6, UTC)
 
     async def time_spent(self, rows: int) -> dict[str, float]:
         """Seconds by phase of the newest `rows` results together."""
-        found = await self._thread.read(lambda database: database.execute(_TIME_SPENT, (rows,)).fetchall())
+        found = await self.thread.read(lambda database: database.execute(_TIME_SPENT, (rows,)).fetchall())
         spent: Counter[str] = Counter()
         for (timings,) in found:
             spent.update(read_json(timings))
@@ -186,7 +193,7 @@ class SqliteStore:
 
     async def tokens_spent(self, rows: int) -> tuple[Usage, int]:
         """Tokens and calls of the newest `rows` results together."""
-        *tokens, calls = await self._thread.read(lambda database: database.execute(_TOKENS_SPENT, (rows,)).fetchone())
+        *tokens, calls = await self.thread.read(lambda database: database.execute(_TOKENS_SPENT, (rows,)).fetchone())
         return Usage(*tokens), calls
 
     async def results(self, *, statuses: Iterable[str] = ("done", "parked")) -> AsyncIterator[Result]:
@@ -195,13 +202,13 @@ class SqliteStore:
         if not wanted:
             return
         query = _PAGE.format(_WHERE[wanted[0]] if len(wanted) == 1 else "")
-        after, last = 0, await self._thread.read(lambda database: int(database.execute(_LAST).fetchone()[0]))
+        after, last = 0, await self.thread.read(lambda database: int(database.execute(_LAST).fetchone()[0]))
 
         def next_page(database: sqlite3.Connection) -> list[tuple[int, Result]]:
             return list(page_of(database.execute(query, (after, last, PAGE_ROWS))))
 
         while after < last:
-            page = await self._thread.read(next_page)
+            page = await self.thread.read(next_page)
             if not page:
                 return
             for _, result in page:
@@ -210,7 +217,7 @@ class SqliteStore:
 
     async def remains(self, task_id: str) -> Remains | None:
         """What a parked task left behind."""
-        row = await self._thread.read(lambda database: database.execute(_REMAINS, (storable(task_id),)).fetchone())
+        row = await self.thread.read(lambda database: database.execute(_REMAINS, (storable(task_id),)).fetchone())
         if row is None:
             return None
         return remains_of(row)

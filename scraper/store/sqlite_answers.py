@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from scraper.json_text import read_json, write_json
 from scraper.models import Json
-from scraper.store.sqlite_thread import SqliteThread
+from scraper.sqlite_thread import SqliteThread
 
 
 class SqliteAnswers:

@@ -11,8 +11,9 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
+from scraper.database import Database, connected
 from scraper.errors import Misconfigured, Unavailable
-from scraper.store.sqlite_thread import SqliteThread, primary_code, unavailable
+from scraper.sqlite_thread import SqliteThread, primary_code, unavailable
 from scraper.write_ahead import use_write_ahead_log
 
 SCHEMA_VERSION = 3
@@ -132,17 +133,16 @@ class ExistingResults:
         await self._thread.stop()
 
 
-def open_database(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connection:
-    """A connection that is ready to work: write-ahead log, full sync, tables as this version knows them.
+def open_database(path: Path, *, create: bool, busy_seconds: float) -> Database:
+    """A connection that is ready to work: write-ahead log, tables as this version knows them.
 
     Raises Misconfigured, naming RESULTS_URL, for what only the owner can put right; Unavailable for what passes.
     """
     _check_place(path, create=create)
     try:
-        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, cached_statements=64)
+        connection = connected(path, busy_seconds=busy_seconds)
         try:
             _write_ahead(connection, path, busy_seconds=busy_seconds)
-            connection.execute("PRAGMA synchronous = FULL")
             _prepare_tables(connection, path)
         except BaseException:
             connection.close()
@@ -171,9 +171,9 @@ def _write_ahead(connection: sqlite3.Connection, path: Path, *, busy_seconds: fl
         raise Misconfigured(f"RESULTS_URL: {path}: {fix}")
 
 
-def _prepare_tables(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare_tables(connection: Database, path: Path) -> None:
     if _version(connection) < SCHEMA_VERSION:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.begin(durable=True)
         try:
             _bring_up_to_date(connection)
             connection.execute("COMMIT")

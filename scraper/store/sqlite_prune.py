@@ -16,9 +16,9 @@ from typing import Final
 
 from scraper.models import Json
 from scraper.ports import Freed, Prunable
+from scraper.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 from scraper.store.sqlite_file import ExistingResults
 from scraper.store.sqlite_rows import IS_WAITING, microseconds
-from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 
 ROWS_AT_ONCE: Final = 250  # in one transaction: workers wait for it
 BYTES_AT_ONCE: Final = 8 << 20  # and what is deleted must be written to the log first

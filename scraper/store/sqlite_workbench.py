@@ -17,6 +17,7 @@ from typing import Final
 from scraper.json_text import storable
 from scraper.models import Json, ParkReason, Remains, Result
 from scraper.ports import Selection
+from scraper.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 from scraper.store.sqlite_file import ExistingResults
 from scraper.store.sqlite_rows import (
     COLUMNS,
@@ -29,7 +30,6 @@ from scraper.store.sqlite_rows import (
     remains_of,
     result_of,
 )
-from scraper.store.sqlite_thread import LET_OTHERS_WRITE_SECONDS
 
 HANDED_OUT_BYTES: Final = 16 << 20  # of bodies, pages and answers in memory at once; a single one may be larger
 DROPPED_AT_ONCE: Final = 500  # rows, in one transaction: workers wait for it

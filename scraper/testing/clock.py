@@ -2,8 +2,8 @@
 
 When nothing is ready to run, time jumps to the next timer; it never passes otherwise, however slow the machine is.
 Real I/O works: before every jump the sockets are polled, for a moment longer while any besides the loop's own are
-open, and while a thread of the executor works, time stands still. A loop where nothing can ever happen again raises
-`Deadlock` and says who waits where, instead of hanging the test.
+open, and while a thread of the executor works, or another that it was told of, time stands still. A loop where nothing
+can ever happen again raises `Deadlock` and says who waits where, instead of hanging the test.
 
     run(main())                                    # or
     asyncio.Runner(loop_factory=VirtualTimeLoop)   # or, in pytest (see tests/conftest.py)
@@ -52,10 +52,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
-        self._threads += 1
         future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self._thread_done)
+        self.stand_still_until(future)
         return future
+
+    def stand_still_until(self, future: asyncio.Future[Any]) -> None:
+        """Some other thread works on it."""
+        self._threads += 1
+        future.add_done_callback(self._thread_done)
 
     async def shutdown_default_executor(self) -> None:
         self._threads += 1
@@ -95,7 +99,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is not None and timeout <= 0:
             return super().select(0)
         if busy:
-            return self._wait_for_the_outside("a thread of the executor")
+            return self._wait_for_the_outside("a thread")
         ready = super().select(IO_GRACE_SECONDS if outside else 0)
         if ready:
             return ready

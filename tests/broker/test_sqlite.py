@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,32 @@ from scraper.broker import sqlite_leases
 from scraper.broker.sqlite import SqliteBroker
 from scraper.broker.sqlite_leases import IDLE_SECONDS, LEASE_SECONDS, RENEW_SECONDS, GivenBack
 from scraper.broker.sqlite_queue import ANY_READY, LATEST, NEXT_DUE, PROMOTE, TAKE, QueueFile
+from scraper.broker.sqlite_schema import opened
+from scraper.database import DatabaseFile
 from scraper.errors import DeliveryLost, Misconfigured, Unavailable
 from scraper.events import Back, WaitingFor
 from scraper.host import Process, boot_clock, pid_namespace, this_process
 from scraper.models import Failure
 from scraper.ports import Depth, Message
+from scraper.sqlite_thread import SqliteThread
+from scraper.store.sqlite import SqliteStore
+from scraper.testing.clock import VirtualTimeLoop
 from tests.broker.conftest import Place
+from tests.store.results import done
 
 HANGS_SECONDS = 300.0
+
+
+class Queue(QueueFile):
+    """With a connection of its own, used by the test's thread."""
+
+    def __init__(self, path, *, namespace="scraper", busy_seconds=5.0, **options):
+        self.file = DatabaseFile(partial(opened, path, busy_seconds=busy_seconds), path=path)
+        super().__init__(self.file, namespace=namespace, **options)
+
+    def close(self):
+        self.leave()
+        self.file.close()
 
 
 class Clock:
@@ -33,6 +52,19 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def virtual_time_waits_for_the_file(monkeypatch):
+    asked = SqliteThread._asked
+
+    def standing_still(thread, job):
+        future = asked(thread, job)
+        if isinstance(loop := future.get_loop(), VirtualTimeLoop):
+            loop.stand_still_until(future)
+        return future
+
+    monkeypatch.setattr(SqliteThread, "_asked", standing_still)
 
 
 @pytest.fixture
@@ -57,7 +89,7 @@ def open_queue(path, clock):
 
     def open_one(**options):
         usual = {"clock": clock, "boot": "one", "busy_seconds": 0.05}
-        queue = QueueFile(path, namespace="scraper", **usual | options)
+        queue = Queue(path, **usual | options)
         queue.open()
         opened.append(queue)
         return queue
@@ -273,7 +305,7 @@ def test_process_numbers_of_another_container_mean_nothing(open_queue, owner_is,
 def test_a_frozen_process_of_its_own_learns_that_it_lost(place):
     async def main():
         ahead = Clock(0.0)
-        queue = QueueFile(Path(place.target), namespace=place.namespace, clock=lambda: boot_clock() + ahead.now)
+        queue = Queue(Path(place.target), namespace=place.namespace, clock=lambda: boot_clock() + ahead.now)
         queue.open()
         async with place.program("hold") as program:
             publish(queue, b"task")
@@ -572,7 +604,7 @@ async def test_leaving_the_broker_ends_its_receives_and_its_thread(place):
 
 def refused(path):
     with pytest.raises(Misconfigured) as error:
-        QueueFile(path, namespace="scraper").open()
+        Queue(path).open()
     assert str(path) in str(error.value)
     assert "BROKER_URL" in str(error.value)
     return str(error.value)
@@ -624,7 +656,7 @@ def test_a_place_where_nothing_can_be_written_is_refused():
 
 
 def test_folders_on_the_way_are_made(tmp_path):
-    queue = QueueFile(tmp_path / "a" / "b" / "queue.db", namespace="scraper")
+    queue = Queue(tmp_path / "a" / "b" / "queue.db")
     queue.open()
     publish(queue, b"task")
     queue.close()
@@ -764,6 +796,87 @@ async def test_settling_can_be_tried_again_after_the_file_was_locked(path, lock)
         assert (await broker.depth()).tasks == 0
 
 
+# in one file with the results
+
+
+@pytest.fixture
+async def in_one_file(path):
+    async with (
+        SqliteStore(path, acks_follow=True) as store,
+        SqliteBroker(path, namespace="scraper", thread=store.thread) as broker,
+    ):
+        yield store, broker
+
+
+async def levels(store, *steps):
+    """What each of `steps` leaves for SQLite's `synchronous`: 2 is on the disk, 1 may be lost with power."""
+    found = []
+    for number, step in enumerate(steps):
+        await step()
+        level = (
+            f"PRAGMA synchronous -- {number}"  # a text of its own: SQLite answers an old one from when it was prepared
+        )
+        found.append(await store.thread.read(lambda db, level=level: db.execute(level).fetchone()[0]))
+    return found
+
+
+async def test_the_ack_takes_the_result_to_the_disk(in_one_file):
+    store, broker = in_one_file
+    await broker.publish([Message(b"task")])
+    async with broker.consumer() as consumer:
+        delivery = await consumer.receive()
+        assert await levels(store, lambda: store.save(done("task")), delivery.ack) == [1, 2]
+    assert await levels(store, lambda: store.submitted(["another"])) == [2]
+
+
+async def test_a_result_whose_ack_goes_elsewhere_is_on_the_disk_at_once(path):
+    async with SqliteStore(path) as store:
+        assert await levels(store, lambda: store.save(done("task"))) == [2]
+
+
+async def test_a_queue_in_the_file_of_the_results_leaves_that_open_and_a_later_one_finds_its_messages(path):
+    async with SqliteStore(path, acks_follow=True) as store:
+        for bodies_in in ([b"a"], [b"b"]):
+            async with SqliteBroker(path, namespace="scraper", thread=store.thread) as broker:
+                await broker.publish([Message(body) for body in bodies_in])
+            await store.save(done(str(bodies_in)))
+        async with SqliteBroker(path, namespace="scraper") as other:
+            assert (await other.depth()).tasks == 2
+        assert (await store.counts()) == {("done", None): 2}
+
+
+async def test_where_another_file_takes_the_place_results_go_on_in_it_and_messages_wait_for_a_restart(
+    in_one_file, path
+):
+    store, broker = in_one_file
+    await broker.publish([Message(b"task")])
+    path.rename(path.with_suffix(".old"))
+    with pytest.raises(Unavailable, match=r"queue\.db is away"):
+        await broker.publish([Message(b"lost")])
+    assert not path.exists()
+    await store.save(done("task"))
+    with pytest.raises(Unavailable, match="replaced"):
+        await broker.publish([Message(b"lost")])
+    assert (await store.counts()) == {("done", None): 1}
+
+
+async def test_messages_are_found_after_the_results_had_to_open_the_file_anew(in_one_file):
+    store, broker = in_one_file
+
+    def damaged(_):
+        error = sqlite3.DatabaseError("as if a block could not be read")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    await broker.publish([Message(b"task")])
+    with pytest.raises(Unavailable, match="input/output"):
+        await store.thread.read(damaged)
+    async with broker.consumer() as consumer:
+        delivery = await asyncio.wait_for(consumer.receive(), HANGS_SECONDS)
+        await delivery.ack()
+    assert (await broker.depth()).tasks == 0
+
+
 # cost
 
 
@@ -789,7 +902,7 @@ def steps(queue, work):
         nonlocal count
         count += 1
 
-    connection = queue._file._connection
+    connection = queue.file.connection()
     connection.set_progress_handler(step, 1)
     work()
     connection.set_progress_handler(None, 1)
@@ -800,7 +913,7 @@ def test_nothing_costs_more_with_a_long_queue_than_with_a_short_one(tmp_path, cl
     costs = []
     for rows in (1_000, 200_000):
         path = tmp_path / f"{rows}.db"
-        queue = QueueFile(path, namespace="scraper", clock=clock, boot="one")
+        queue = Queue(path, clock=clock, boot="one")
         queue.open()
         filled(queue, path, rows)
         cost = {}
@@ -863,7 +976,7 @@ def test_publishing_and_settling_reach_the_disk_and_taking_need_not(open_queue):
     queue = open_queue()
 
     def level():
-        return queue._file._connection.execute(f"PRAGMA synchronous -- {random.random()}").fetchone()[0]
+        return queue.file.connection().execute(f"PRAGMA synchronous -- {random.random()}").fetchone()[0]
 
     full, normal = 2, 1
     publish(queue, b"a", b"b")

@@ -137,7 +137,7 @@ def wrong(place, told):
 
 def test_whatever_changes_the_embedded_queue_for_others_is_a_step():
     public = {name for name, _ in inspect.getmembers(QueueFile, inspect.isfunction) if not name.startswith("_")}
-    about_this_process_alone = {"open", "close", "give_back", "renew", "count_consumers", "depth"}
+    about_this_process_alone = {"open", "leave", "give_back", "renew", "count_consumers", "depth"}
     assert {name for owner, name in STEPS if owner is QueueFile} == public - about_this_process_alone
 
 

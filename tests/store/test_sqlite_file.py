@@ -29,7 +29,8 @@ async def test_a_store_to_read_from_is_not_made(tmp_path):
 
 async def test_the_log_is_written_ahead_and_fully_synced(tmp_path):
     async with SqliteStore(tmp_path / "results.db") as store:
-        read = store._thread.read
+        read = store.thread.read
+        await store.save(done())
         assert await read(lambda db: db.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
         assert await read(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (2,)
 
@@ -152,8 +153,8 @@ async def test_reading_goes_on_while_another_process_writes(tmp_path):
 
 async def test_a_full_disk_is_unavailable_and_then_fine_again(tmp_path):
     async with SqliteStore(tmp_path / "results.db") as store:
-        pages = await store._thread.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
-        await store._thread.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+        pages = await store.thread.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+        await store.thread.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
         await store.submitted(["one", "two"])
         saves = [store.save(done(name, data="x" * 50_000)) for name in ("one", "two")]
         errors = await asyncio.gather(*saves, return_exceptions=True)
@@ -161,7 +162,7 @@ async def test_a_full_disk_is_unavailable_and_then_fine_again(tmp_path):
         assert "disk full" in str(errors[0])
         assert await rows_of(store) == []
         assert await store.known(["one", "two"]) == {"one": "submitted", "two": "submitted"}
-        await store._thread.read(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await store.thread.read(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone())
         await store.save(done("one", data="x" * 50_000))
         assert len(await rows_of(store)) == 1
         assert await store.counts() == {("done", None): 1}
@@ -187,7 +188,7 @@ async def test_a_file_deleted_in_the_middle_of_a_write_takes_nothing_with_it(tmp
             path.unlink()
 
         with pytest.raises(Unavailable, match="moved or deleted while in use"):
-            await store._thread.write(delete)
+            await store.thread.write(delete)
         await store.save(done("two"))
     assert query(path, "SELECT task_id FROM results_rows") == [("two",)]
 

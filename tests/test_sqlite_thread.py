@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from scraper.store.sqlite_thread import SqliteThread
+from scraper.database import connected
+from scraper.sqlite_thread import SqliteThread
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ async def thread(tmp_path):
     path = tmp_path / "some.db"
 
     def connect():
-        database = sqlite3.connect(path, isolation_level=None)
+        database = connected(path, busy_seconds=5)
         database.execute("CREATE TABLE IF NOT EXISTS numbers (n INTEGER CHECK (n < 1000))")
         return database
 
@@ -93,7 +94,7 @@ async def test_a_write_cancelled_before_its_turn_is_not_made(thread):
 
 async def test_what_was_asked_for_is_done_before_it_stops(tmp_path):
     path = tmp_path / "some.db"
-    thread = SqliteThread(lambda: sqlite3.connect(path, isolation_level=None), path=path)
+    thread = SqliteThread(lambda: connected(path, busy_seconds=5), path=path)
     await thread.start()
     write = asyncio.create_task(thread.write(lambda database: database.execute("CREATE TABLE made (a)")))
     await asyncio.sleep(0)

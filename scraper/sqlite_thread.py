@@ -1,5 +1,8 @@
 """One SQLite connection on a thread of its own, so that waiting for a disk or a lock never stops the event loop.
 
+Results and the embedded queue share it where they share a file: two connections of one process would wait for each
+other's locks and read again what the other has just written.
+
 Whatever writes are waiting when the thread gets to them share one transaction and so one fsync: the busier the
 callers, the cheaper each write. A write that fails for a reason of its own is taken out and the rest committed; where
 the database itself fails, nothing of the group is written and every one of them hears `Unavailable`.
@@ -8,7 +11,6 @@ the database itself fails, nothing of the group is written and every one of them
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -18,10 +20,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar, cast
 
-from scraper.errors import Misconfigured, Unavailable
+from scraper.database import Database, DatabaseFile
+from scraper.errors import Unavailable
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[sqlite3.Connection], T]
+Work: TypeAlias = Callable[[Database], T]
 _Outcome: TypeAlias = tuple["_Job", object, BaseException | None]
 
 LET_OTHERS_WRITE_SECONDS = 0.1
@@ -58,25 +61,19 @@ def unavailable(error: sqlite3.Error, path: Path) -> Unavailable | None:
 class SqliteThread:
     """Runs functions of a connection on one thread, in the order they were asked for, writes of a batch first.
 
-    `connect` is called on the thread; what it raises at the first opening is raised by `start`. A connection that
-    failed, or whose file was moved away or deleted, is replaced by a new one: a write into a deleted file would be
-    lost without a word.
+    `connect` is called on the thread; what it raises at the first opening is raised by `start`.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, path: Path) -> None:
-        self._connect = connect
-        self._path = path
+    def __init__(self, connect: Callable[[], Database], *, path: Path) -> None:
+        self.file = DatabaseFile(connect, path=path)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
         self._stopping = True
 
     async def start(self) -> None:
         """Open the database; raises what `connect` raises."""
         self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
         self._stopping = opened = False
-        threading.Thread(target=self._run, name=f"sqlite {self._path.name}", daemon=True).start()
+        threading.Thread(target=self._run, name=f"sqlite {self.file.path.name}", daemon=True).start()
         try:
             await self.read(lambda _: None)
             opened = True
@@ -86,27 +83,36 @@ class SqliteThread:
 
     async def stop(self) -> None:
         """Finish what was asked for, close, end the thread."""
-        self._stopping = True
-        self._jobs.put(None)
-        await self._ended.wait()
+        self.take_no_more()
+        await asyncio.shield(self._closed)
+
+    def take_no_more(self) -> None:
+        """The file is closed and the thread ends when what was asked for is done."""
+        if not self._stopping:
+            self._closed = self.run(self.file.close)
+            self._stopping = True
+            self._jobs.put(None)
 
     async def read(self, work: Work[T]) -> T:
         """What `work` returns. It sees everything committed before it runs."""
-        return await self._do(work, writes=False)
+        return await self.run(lambda: work(self.file.connection()))
 
-    async def write(self, work: Work[T]) -> T:
-        """What `work` returns, once its changes are on the disk.
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
+        """What `work` returns, once its changes are committed: on the disk, if `durable`.
 
         `work` may run more than once and must only change the database. Cancelled: written or not, never half.
         """
-        return await self._do(work, writes=True)
+        return cast("T", await self._asked(_Job(work, self._loop.create_future(), writes=True, durable=durable)))
 
-    async def _do(self, work: Work[T], *, writes: bool) -> T:
+    def run(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """What `job` returns, in its turn. It sees to its transactions itself; cancelled before that it is not run."""
+        return self._asked(_Job(job, self._loop.create_future()))
+
+    def _asked(self, job: _Job) -> asyncio.Future[Any]:
         if self._stopping:
-            raise Unavailable(f"database {self._path}: closed")
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(_Job(work, writes, future))
-        return cast("T", await future)
+            raise Unavailable(f"database {self.file.path}: closed")
+        self._jobs.put(job)
+        return job.future
 
     def _run(self) -> None:
         going = True
@@ -114,9 +120,6 @@ class SqliteThread:
             jobs, going = self._next_jobs()
             if jobs:
                 self._report(self._work_off(jobs))
-        self._close()
-        with suppress(RuntimeError):  # the loop was closed without waiting for us
-            self._loop.call_soon_threadsafe(self._ended.set)
 
     def _next_jobs(self) -> tuple[list[_Job], bool]:
         """Wait for work and take all there is; False after the last."""
@@ -138,7 +141,7 @@ class SqliteThread:
         outcomes = self._commit(writes) if writes else []
         for job in reads:
             try:
-                outcomes.append((job, job.work(self._database()), None))
+                outcomes.append((job, job.work(), None))
             except Exception as error:  # noqa: BLE001 raised where it was asked for
                 outcomes.append((job, None, self._translated(error)))
         return outcomes
@@ -150,20 +153,20 @@ class SqliteThread:
         while remaining:
             job: _Job | None = None
             try:
-                database = self._database()
-                database.execute("BEGIN IMMEDIATE")
+                database = self.file.connection()
+                database.begin(durable=any(job.durable for job in remaining))
                 done: list[_Outcome] = []
                 for job in remaining:
                     done.append((job, job.work(database), None))  # noqa: PERF401 so that it is known which failed
                 job = None
-                if self._moved():
-                    raise Unavailable(f"database {self._path}: moved or deleted while in use")  # noqa: TRY301
+                if self.file.moved():
+                    raise Unavailable(f"database {self.file.path}: moved or deleted while in use")  # noqa: TRY301
                 database.execute("COMMIT")
                 return spoilt + done
             except Exception as error:  # noqa: BLE001 raised where it was asked for
                 failure = self._rolled_back(error)
                 if job is None and not isinstance(failure, Unavailable):  # a commit refused for no reason we know
-                    failure = Unavailable(f"database {self._path}: {failure}")
+                    failure = Unavailable(f"database {self.file.path}: {failure}")
                 if isinstance(failure, Unavailable):
                     return spoilt + [(each, None, Unavailable(str(failure))) for each in remaining]
                 assert job is not None
@@ -172,62 +175,31 @@ class SqliteThread:
         return spoilt
 
     def _rolled_back(self, error: Exception) -> Exception:
-        if self._connection is not None and self._connection.in_transaction:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
+        self.file.roll_back()
         return self._translated(error)
 
     def _translated(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
             return error
-        failure = unavailable(error, self._path)
+        failure = unavailable(error, self.file.path)
         if failure is None:
             return error
         if primary_code(error) not in _SAME_CONNECTION_WILL_DO:
-            self._close()
+            self.file.close()
         failure.__cause__ = error
         return failure
-
-    def _database(self) -> sqlite3.Connection:
-        if self._connection is not None and self._moved():
-            self._close()
-        if self._connection is None:
-            reopening = self._file is not None
-            try:
-                self._connection = self._connect()
-            except Misconfigured as error:
-                if reopening:  # it was right once: somebody is at work on it
-                    raise Unavailable(str(error)) from error
-                raise
-            self._file = self._identity()
-        return self._connection
-
-    def _moved(self) -> bool:
-        return self._identity() != self._file
-
-    def _identity(self) -> tuple[int, int]:
-        try:
-            status = os.stat(self._path)  # noqa: PTH116 half the price of Path.stat, once per write
-        except OSError:
-            return (0, 0)
-        return (status.st_dev, status.st_ino)
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
 
     def _report(self, outcomes: Sequence[_Outcome]) -> None:
         with suppress(RuntimeError):  # the loop was closed without waiting for us
             self._loop.call_soon_threadsafe(_settle, outcomes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Job:
-    work: Work[Any]
-    writes: bool
+    work: Callable[..., Any]
     future: asyncio.Future[Any]
+    writes: bool = False  # in a transaction that it shares: it is given the connection
+    durable: bool = False
 
 
 def _settle(outcomes: Sequence[_Outcome]) -> None:
