@@ -1,9 +1,8 @@
 """Pages that parsing would take long or much memory for, told by counting; and how to make deep ones harmless.
 
-It is the text that is counted in, and a page that wants to can hide from that: by closing tags in a comment, by `>` in
-the value of an attribute. A large one then costs a child as much time as it may take for one; a small one its worker at
-most half a second by its depth, and 7 s by its attributes, half of what a lease lasts. To be sure of those is to read
-every tag, a tenth of what cleaning takes.
+It is the text that is counted in, and a page that wants to can hide its depth from that, by closing tags in a comment.
+A large one then costs a child as much time as it may take for one; a small one its worker at most half a second. The
+attributes of a tag cannot hide: see `_end_of_any_tag`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ MANY_ELEMENTS: Final = 250_000  # a quarter of a second and 100 MB; of 160 real 
 MANY_ATTRIBUTES: Final = 10_000  # of one tag: each is compared with all before it, 0.15 s; no real page has so many
 
 _LOOK: Final = 2 * 1024  # characters of the page between two counts
+_LOOKS_FOR_END: Final = 8  # at the `>` of a place; of real pages mostly the first one ends its tag
+_SPACES: Final = 40  # between `=` and a value; behind more of them may be anything
 
 
 def too_deep(html: str, *, tags: int) -> bool:
@@ -39,25 +40,48 @@ def _open_at_once(html: str) -> int:
 def crowded(html: str) -> bool:
     """Whether a tag may have so many attributes that parsing it would take long: 17 s for 100,000.
 
-    So many need room, and within that room is no end of a tag: a page is mostly only looked at where one should be.
+    So many need room, and within that room no tag ends: a page is mostly only looked at where one should.
     """
     begin = 0
-    while len(html) - begin > 2 * MANY_ATTRIBUTES:
-        end = html.rfind(">", begin, begin + 2 * MANY_ATTRIBUTES)
-        if end < 0:
-            end = html.find(">", begin + 2 * MANY_ATTRIBUTES)
-            within = html[begin : end if end > 0 else len(html)]
-            if (tag := _TAG_BEGINS.search(within)) and _names_after(within, tag.end()) > MANY_ATTRIBUTES:
+    for place in range(0, len(html), MANY_ATTRIBUTES):
+        if (end := _end_of_any_tag(html, begin, place)) >= 0:
+            if _may_crowd(html, begin, end):
                 return True
-            if end < 0:
-                return False
-        begin = end + 1
-    return False
+            begin = end + 1
+    return _may_crowd(html, begin, len(html))
 
 
-def _names_after(text: str, begin: int) -> int:
-    """How many attributes `text` can hold at most: each stands behind one of these characters."""
-    return sum(text.count(each, begin) for each in " \n\t\r\f/\"'")
+def _end_of_any_tag(html: str, begin: int, place: int) -> int:
+    """Where behind `place` a `>` ends whatever tag is open, one that begins behind `begin`; -1 where none surely does.
+
+    Only within the value of an attribute does it not: then the last quotation mark of its kind is the one that the
+    value begins with, behind `=`.
+    """
+    end = place + MANY_ATTRIBUTES
+    for _ in range(_LOOKS_FOR_END):
+        if (end := html.rfind(">", place, end)) < 0:
+            break
+        if not (_opens(html, html.rfind('"', begin, end)) or _opens(html, html.rfind("'", begin, end))):
+            return end
+    return -1
+
+
+def _opens(html: str, mark: int) -> bool:
+    """Whether the quotation mark there may be one that a value begins with."""
+    return mark > 0 and (html[max(0, mark - _SPACES) : mark].rstrip() or "=").endswith("=")
+
+
+def _may_crowd(html: str, begin: int, end: int) -> bool:
+    """Whether between two ends of tags there is room for one with too many attributes."""
+    if end - begin <= 2 * MANY_ATTRIBUTES:
+        return False
+    tag = _TAG_BEGINS.search(html, begin, end)
+    return tag is not None and _names_between(html, tag.end(), end) > MANY_ATTRIBUTES
+
+
+def _names_between(html: str, begin: int, end: int) -> int:
+    """How many attributes can stand there at most: each stands behind one of these characters."""
+    return sum(html.count(each, begin, end) for each in " \n\t\r\f/\"'")
 
 
 def multiplies(html: str, *, tags: int) -> bool:

@@ -341,6 +341,22 @@ def test_no_more_attributes_are_allowed_in_one_tag_than_take_no_time():
 
 
 @pytest.mark.parametrize(
+    "value",
+    ['">"', "'>'", ' = ">"', "=\n'>'", """="</p><p class='a'>" """, """='<p title="a">b</p>' """],
+    ids=["double", "single", "spaced", "next line", "tags", "tags and quotation marks"],
+)
+def test_attributes_are_counted_wherever_their_values_hide_the_end_of_a_tag(value):
+    value = value if "=" in value else f"={value}"
+    names = " ".join(f"a{n}" if n % 100 else f"a{n}{value}" for n in range(MANY_ATTRIBUTES + 1))
+    assert crowded(f"<p class='b'>text</p><div {names}>text</div>")
+
+
+def test_attributes_are_counted_where_each_value_hides_an_end():
+    names = "".join(f"a{n}='>'" for n in range(MANY_ATTRIBUTES + 1))
+    assert crowded(f"<div {names}>text</div>")
+
+
+@pytest.mark.parametrize(
     "page",
     [
         "",
@@ -348,8 +364,10 @@ def test_no_more_attributes_are_allowed_in_one_tag_than_take_no_time():
         f"<script>{'a = b; ' * 20_000}</script>",
         f"<img src='data:image/png;base64,{'iVBORw0KGgo/' * 8000}'>",
         f"<!-- {'- ' * 40_000} -->",
+        """<a class="b " title='c>d'>e</a> """ * 10_000,
+        """<script>document.write(" <p class='a'>" + '<b id= "c">')</script> """ * 5000,
     ],
-    ids=["nothing", "text", "script", "picture", "comment"],
+    ids=["nothing", "text", "script", "picture", "comment", "links", "writing scripts"],
 )
 def test_what_is_long_without_attributes_is_not_taken_for_them(page):
     assert not crowded(page)
