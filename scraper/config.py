@@ -8,18 +8,29 @@ one line each that says which and why. Other environment names are ignored: vLLM
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scraper import __version__
 from scraper.errors import Misconfigured
 from scraper.host import default_run_dir
 from scraper.server_address import server_address
+from scraper.terminal_text import in_one_line
 
 ENV_FILE = Path(".env")
 NO_ENV_FILE = Path(os.devnull)
@@ -29,6 +40,8 @@ SHARE_OF_CONSUMER_TIMEOUT = 0.9
 _NEARLY = 0.9  # difflib ratio: one or two letters off in a name of this length
 _LONG_ENOUGH_TO_COMPARE = 8
 _SHOWN = 200  # characters of a wrong value
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes of a file's name on the usual file systems; characters, roughly
+_BYTES = re.compile(r"[0-9][0-9_]*(\.[0-9]+)?\s*([kmg]i?)?b?", re.IGNORECASE)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -54,13 +67,41 @@ def _sqlite_url(value: str) -> str:
     parts = _parts(value)
     if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2 or "?" in value or "#" in value:
         raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    _spelt_out(Path(parts.path[1:]))
+    return value
+
+
+def _spelt_out(path: Path) -> Path:
+    """A shell's `~` would become a folder of that name, and a stray blank one that nobody finds."""
+    text = str(path)
+    if text.startswith("~") or text != text.strip() or not text.isprintable():
+        raise ValueError("must be spelt out: no ~, which only shells know, no blanks around it and nothing invisible")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts) or len(text) > _LONGEST_PATH:
+        raise ValueError("is longer than a file system takes")
+    return path
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has a character in it that cannot be seen: a line end, perhaps")
+    return text
+
+
+def _number_of_bytes(value: object) -> object:
+    if isinstance(value, str) and not _BYTES.fullmatch(value.strip()):  # pydantic reads 1 from 1,5MB
+        raise ValueError("must be a number of bytes, or one with its unit as in 5MiB")
     return value
 
 
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 SqliteUrl = Annotated[str, AfterValidator(_sqlite_url)]
 HttpUrl = Annotated[str, AfterValidator(server_address)]
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=1_000_000_000)]
+"""31 years at most: clocks that count nanoseconds hold no more than 292."""
+Tokens = Annotated[int, Field(le=100_000_000)]
+Bytes = Annotated[ByteSize, BeforeValidator(_number_of_bytes), Field(ge=KIB, le=1024 * MIB)]
+OneLine = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000), AfterValidator(_printable)]
+Folder = Annotated[Path, AfterValidator(_spelt_out)]
 
 
 class Settings(BaseSettings):
@@ -82,11 +123,11 @@ class Settings(BaseSettings):
     # model server
     vllm_base_url: HttpUrl = Field("http://localhost:8000/v1", description="the vLLM server's OpenAI root")
     vllm_api_key: SecretStr = Field(SecretStr(""), description="sent as a bearer token; never printed")
-    vllm_model: str = Field("", description="served model name; empty = the only one served")
+    vllm_model: OneLine = Field("", description="served model name; empty = the only one served")
     vllm_timeout: Seconds = Field(120.0, gt=0, description="seconds per attempt, body included")
-    vllm_max_tokens: int = Field(1024, ge=1, description="tokens of one answer, before one is cut off")
+    vllm_max_tokens: Tokens = Field(1024, ge=1, description="tokens of one answer, before one is cut off")
     vllm_temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
-    vllm_context_tokens: int = Field(0, ge=0, description="context length in tokens; 0 = ask the server")
+    vllm_context_tokens: Tokens = Field(0, ge=0, description="context length in tokens; 0 = ask the server")
 
     # queue and results
     broker_url: BrokerUrl = Field("sqlite:///data/scraper.db", description="where the tasks wait")
@@ -96,7 +137,7 @@ class Settings(BaseSettings):
 
     # processes and time
     workers: int = Field(1, ge=1, le=256, description="worker processes")
-    run_dir: Path = Field(default_factory=default_run_dir, description="where workers of this host meet")
+    run_dir: Folder = Field(default_factory=default_run_dir, description="where workers of this host meet")
     task_deadline: Seconds = Field(900.0, gt=0, description="seconds of working time per delivery")
     hold_limit: Seconds = Field(600.0, gt=0, description="seconds a delivery may wait for the throttle")
     drain_seconds: Seconds = Field(30.0, ge=0, description="seconds a stopping worker may still finish in")
@@ -105,18 +146,18 @@ class Settings(BaseSettings):
     max_attempts: int = Field(5, ge=1, le=1000, description="attempts of a task before it is parked")
     max_calls_per_task: int = Field(12, ge=1, le=1000, description="model calls one delivery of a task may cost")
     repair_rounds: int = Field(1, ge=0, le=10, description="times a wrong answer is fed back with its errors")
-    task_max_bytes: ByteSize = Field(ByteSize(8 * MIB), gt=0, description="bytes of a queue message")
+    task_max_bytes: Bytes = Field(ByteSize(8 * MIB), description="bytes of a queue message")
 
     # pages
     fetch_timeout: Seconds = Field(30.0, gt=0, description="seconds per page, redirects included")
-    fetch_max_bytes: ByteSize = Field(ByteSize(5 * MIB), gt=0, description="bytes of a page, decompressed")
+    fetch_max_bytes: Bytes = Field(ByteSize(5 * MIB), description="bytes of a page, decompressed")
     fetch_delay: Seconds = Field(1.0, ge=0, le=3600, description="seconds between two pages of one host")
     user_agent: str = Field(
-        f"scraper/{__version__}", pattern=r"^[ -~]+$", max_length=200, description="how it names itself, in ASCII"
+        f"scraper/{__version__}", pattern=r"^[!-~][ -~]*$", max_length=200, description="how it names itself, in ASCII"
     )
     robots: bool = Field(default=True, description="obey robots.txt")
     allow_private_addresses: bool = Field(default=False, description="fetch from private networks too")
-    schemas_dir: Path | None = Field(None, description="folder of own schemas, NAME.json")
+    schemas_dir: Folder | None = Field(None, description="folder of own schemas, NAME.json")
     structured_data: Literal["first", "hint", "off"] = Field("first", description="use data embedded in pages")
     grounding: Literal["flag", "strict", "off"] = Field("flag", description="check answers against the page")
     cache: bool = Field(default=True, description="one call for the same page, schema and model")
@@ -124,7 +165,7 @@ class Settings(BaseSettings):
 
     # seeing it
     http_port: int = Field(0, ge=0, le=65535, description="metrics, health and status page; 0 = off")
-    http_host: str = Field("127.0.0.1", min_length=1, description="address that HTTP_PORT listens on")
+    http_host: OneLine = Field("127.0.0.1", min_length=1, description="address that HTTP_PORT listens on")
     dashboard_token: SecretStr = Field(SecretStr(""), description="needed to change anything on the status page")
     traces: bool = Field(default=False, description="OpenTelemetry traces, as the OTEL_* variables say")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
@@ -304,4 +345,4 @@ def _shown(name: str, value: str, *, is_secret: bool) -> str:
     if is_secret:
         return "…"
     _, at, host = value.rpartition("@")
-    return f"…@{host[:_SHOWN]}" if at and name.endswith("_URL") else value[:_SHOWN]
+    return in_one_line(f"…@{host}" if at and name.endswith("_URL") else value, most=_SHOWN)

@@ -61,6 +61,7 @@ NEAR = {  # arrows inside the lowest levels and from a part to what only it lean
     ("trail", "json_text"),
     ("config", "errors"),
     ("config", "server_address"),
+    ("config", "terminal_text"),
     ("host", "errors"),
     ("rows", "settle"),
     ("supervisor", "lifeline"),

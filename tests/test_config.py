@@ -66,7 +66,20 @@ def test_nothing_set_gives_the_owners_defaults():
         ("VLLM_BASE_URL", "http://localhost:99999/v1"),
         ("VLLM_BASE_URL", "http://localhost:8000/v1?model=m"),
         ("VLLM_BASE_URL", "http://local\u200bhost:8000/v1"),
-        ("USER_AGENT", "name\r\nX-Injected: yes"),
+        ("VLLM_TIMEOUT", "1e300"),
+        ("VLLM_MAX_TOKENS", "9" * 100),
+        ("VLLM_CONTEXT_TOKENS", "9" * 100),
+        ("VLLM_MODEL", "invisible\u200bspace"),
+        ("FETCH_MAX_BYTES", "5"),
+        ("FETCH_MAX_BYTES", "5,5MB"),
+        ("FETCH_MAX_BYTES", "5MB and more"),
+        ("FETCH_MAX_BYTES", "٥MB"),
+        ("FETCH_MAX_BYTES", "1e6"),
+        ("TASK_MAX_BYTES", "1 EB"),
+        ("RUN_DIR", "~/run"),
+        ("SCHEMAS_DIR", "~"),
+        ("BROKER_URL", "sqlite:///~/scraper.db"),
+        ("HTTP_HOST", "x\u200b"),
         ("ROBOTS", "perhaps"),
         ("LOG_LEVEL", "loud"),
         ("QUEUE_NAMESPACE", "two words"),
@@ -74,6 +87,23 @@ def test_nothing_set_gives_the_owners_defaults():
 )
 def test_a_value_out_of_bounds_is_refused_by_name(name, value):
     assert refusal(**{name: value}).startswith(f"{name}={value}: ")
+
+
+@pytest.mark.parametrize(("name", "value"), [("USER_AGENT", " "), ("RUN_DIR", " "), ("SCHEMAS_DIR", "x" * 300)])
+def test_blanks_alone_and_endless_names_are_refused(name, value):
+    assert refusal(**{name: value}).startswith(f"{name}=")
+
+
+def test_a_wrong_value_is_shown_in_one_line_that_steers_no_terminal():
+    (line,) = refusal(USER_AGENT="name\r\nX-Injected: \x1b[31myes").splitlines()
+    assert line.startswith(r"USER_AGENT=name\x0d X-Injected: \x1b[31myes: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("VLLM_MODEL", "m\r"), ("HTTP_HOST", " ::1"), ("VLLM_BASE_URL", "http://h \r")]
+)
+def test_a_blank_or_a_line_end_of_another_system_behind_a_value_is_no_part_of_it(name, value):
+    assert getattr(load(**{name: value}), name.lower()) == value.strip()
 
 
 def test_what_a_broker_url_must_be_is_said_once():

@@ -83,5 +83,5 @@ def read_settings(env_file: Path = ENV_FILE) -> Settings:
     try:
         return load_settings(env_file)
     except Misconfigured as error:
-        click.echo(f"Settings:\n{error}", err=True)
+        click.echo(f"Settings:\n{defused(str(error))}", err=True)
         sys.exit(EXIT_WRONG_USAGE)

@@ -100,9 +100,10 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise CannotListen(f"HTTP_HOST={host} is no address of this host: {error.strerror}") from error
-    listening = socket.socket(family, kind, protocol)
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:  # UnicodeError: it is not even a name
+        why = error.strerror if isinstance(error, OSError) else "no name of a host is spelt so"
+        raise CannotListen(f"HTTP_HOST={host[:100]} is no address of this host: {why}") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
