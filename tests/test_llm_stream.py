@@ -17,6 +17,43 @@ def test_whatever_the_words_are_they_come_out_as_they_went_in(texts):
     assert reply.usage == Usage(5, len(texts), 2)
 
 
+AN_EVENT = st.sampled_from(["content", "reasoning", "both", "role", "comment", "named"]) | st.just("content")
+
+
+@given(st.lists(st.tuples(AN_EVENT, st.text(alphabet='ab"\\\n{}:,é😀', max_size=4)), max_size=30))
+def test_whatever_stands_between_the_words_they_come_out_as_they_went_in(parts):
+    said = {
+        "content": lambda word: {"content": word},
+        "reasoning": lambda word: {"reasoning": word},
+        "both": lambda word: {"content": word, "reasoning": word},
+        "role": lambda word: {"role": "assistant", "content": word},
+    }
+    lines = []
+    for kind, word in parts:
+        if kind == "comment":
+            lines.append(b": ping\n\n")
+        else:
+            event = {"choices": [{"delta": said.get(kind, said["content"])(word), "finish_reason": None}]}
+            named = {"debug": {"content": "same"}, **event} if kind == "named" else event
+            lines.append(b"data: " + json.dumps(named, separators=(",", ":")).encode() + b"\n\n")
+    words = [word for kind, word in parts if kind not in {"reasoning", "comment"}]
+    assert parse_reply(b"".join([*lines, *events()])).text == "".join(words)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b'"a\\"', b'"a', b'"a\nb"', b'"a" "b"', b'"a\x01"', b""],
+    ids=["end escaped", "no end", "over two lines", "two", "a control character", "none"],
+)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_one_broken_event_among_many_breaks_the_answer(broken, place):
+    event = b'data: {"choices":[{"delta":{"content":%b},"finish_reason":null}]}\n\n'
+    several = [event % b'"n"'] * 7  # behind a backslash it is a line end
+    several[place] = event % broken
+    with pytest.raises(BrokenReply, match="broken JSON"):
+        parse_reply(b"".join([*several, *events()]))
+
+
 @given(st.binary(max_size=300))
 def test_whatever_the_bytes_are_it_is_a_reply_or_a_broken_one(body):
     try:
