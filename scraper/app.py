@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -194,7 +194,8 @@ async def work(settings: Settings) -> None:
         return tally.to_line()
 
     async with lifeline(stop, tell=tell, set_limits=throttle.set_limits) as tell_ready, AsyncExitStack() as stack:
-        worker = await _unless(stop, _open_worker(settings, stack, throttle=throttle, observe=observe))
+        opening = _open_worker(settings, stack, throttle=throttle, away=tally.away, observe=observe)
+        worker = await _unless(stop, opening)
         if worker is not None:
             started()
             tell_ready()
@@ -204,9 +205,12 @@ async def work(settings: Settings) -> None:
 
 
 async def _open_worker(
-    settings: Settings, stack: AsyncExitStack, *, throttle: SharedRateLimiter, observe: Observe
+    settings: Settings, stack: AsyncExitStack, *, throttle: SharedRateLimiter, away: Mapping[str, str], observe: Observe
 ) -> Worker:
-    """A worker with everything it needs, to be closed by `stack`. Waits for a store or a broker that is away."""
+    """A worker with everything it needs, to be closed by `stack`. Waits for a store or a broker that is away.
+
+    `away`: what it waits for, as `observe` has heard.
+    """
     from scraper.census import count_consumers
     from scraper.patience import until_available
 
@@ -234,6 +238,7 @@ async def _open_worker(
         publish_result=_to_results_queue(broker) if settings.results_queue else None,
         record=_records(settings, stack, observe=observe),
         model_away=lambda: throttle.blocked_by in {"circuit", "server_pause"},
+        store_away=lambda: "store" in away,
         observe=observe,
     )
 

@@ -75,6 +75,16 @@ class RunInterrupted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StopWaits(Event):
+    """The results store is away, and `answers` of the model are worth waiting for it."""
+
+    name: ClassVar[str] = "stop_waits_for_store"
+    level: ClassVar[Level] = "warning"
+    answers: int
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskReceived(Event):
     name: ClassVar[str] = "task_received"
     task_id: str
@@ -360,11 +370,11 @@ class SettingsRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class TaskSettled(Event):
-    """The whole story of one delivery."""
+    """The whole story of one delivery. What its worker had to leave when it was stopped is `handed_back`."""
 
     name: ClassVar[str] = "task_settled"
     task_id: str
-    outcome: Literal["done", "retry", "hold", "park", "lost"]
+    outcome: Literal["done", "retry", "hold", "park", "lost", "handed_back"]
     reason: str
     attempts: int
     calls: int

@@ -75,10 +75,13 @@ _AT_WORK: frozenset[Phase] = frozenset({"first_token", "generate", "validate", "
 """Where the GPU works for a task, or what came of it is looked at and kept."""
 
 
-def worth_finishing(phase: Phase, *, answered: bool, model_away: bool) -> bool:
+def worth_finishing(phase: Phase, *, answered: bool, model_away: bool, store_away: bool) -> bool:
     """Whether a worker that was told to stop goes on with a task; else it is handed back, its attempts unchanged.
 
     What the GPU has worked for is not thrown away: a task that is `answered`, in part, may wait for another turn (a
-    repair, the next part, a retry) unless nobody gets one. Whatever has cost a page at most is handed back.
+    repair, the next part, a retry) unless nobody gets one, and for a store that is away, which costs no GPU to try
+    again. Whatever has cost a page at most is handed back.
     """
+    if phase == "store" and store_away:
+        return answered
     return phase in _AT_WORK or (phase in {"wait_slot", "backoff"} and answered and not model_away)

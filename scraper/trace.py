@@ -96,6 +96,7 @@ class Trace:
             self._tell_step(self._since)
         for record in self._records:
             record.settled(task_id, outcome, reason)
+        self._records = ()  # what is still being cleared away after a hand-back is no step of it
 
     def timings(self) -> dict[str, float]:
         """Seconds per phase up to now, rounded to 0.1 ms; phases that took nothing are left out."""

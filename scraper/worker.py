@@ -18,7 +18,7 @@ from typing import Literal, Protocol, TypeVar
 
 from scraper.deadline import Deadline
 from scraper.errors import DeliveryLost, Permanent, ScraperError
-from scraper.events import Observe, TaskFault, TaskReceived, TaskSettled, current_task
+from scraper.events import Observe, StopWaits, TaskFault, TaskReceived, TaskSettled, current_task
 from scraper.models import Done, Extraction, Failure, Hold, Outcome, Page, Park, ParkReason, Result, Retry, Task
 from scraper.patience import until_available
 from scraper.ports import Broker, Consumer, Delivery, Message, Store
@@ -87,12 +87,13 @@ class Worker:
         publish_result: Callable[[Result], Awaitable[None]] | None = None,
         record: Sequence[Callable[[Message], Record]] = (),
         model_away: Callable[[], bool] = lambda: False,
+        store_away: Callable[[], bool] = lambda: False,
         observe: Observe,
     ) -> None:
         """`publish_result`: where else each done result goes, once it is stored; may raise Unavailable.
 
         Each of `record` makes the record of a delivery, which is told its steps as they end. `model_away`: whether
-        nobody gets a turn at the model server now, however long they wait.
+        nobody gets a turn at the model server now, however long they wait. `store_away`: whether somebody waits for it.
         """
         self._pipeline = pipeline
         self._broker = broker
@@ -102,6 +103,7 @@ class Worker:
         self._publish_elsewhere = publish_result
         self._record = record
         self._model_away = model_away
+        self._store_away = store_away
         self._observe = observe
         self._shelf = Shelf(store, decode=pipeline.decode, observe=observe)
         self._jobs: dict[str, _Job] = {}
@@ -118,7 +120,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             tasks = [await stack.enter_async_context(self._broker.consumer()) for _ in range(self._consumers)]
             dead_letters = await stack.enter_async_context(self._broker.consumer("parked"))
-            loops = {asyncio.create_task(self._consume(each, self._handle, hand_back=_hand_back)) for each in tasks}
+            loops = {asyncio.create_task(self._consume(each, self._handle)) for each in tasks}
             loops.add(asyncio.create_task(self._consume(dead_letters, self._keep_dead_letter)))
             try:
                 await _first(loops, stop, stop_now)
@@ -138,26 +140,29 @@ class Worker:
             loop.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_seconds):
+                said = 0
                 while not stop_now.is_set() and (busy := {loop for loop in loops if not loop.done()}):
-                    self._let_go_of_the_waiting()
+                    waiting = self._let_go_of_the_waiting()
+                    if waiting > said:
+                        self._observe(StopWaits(said := waiting, self._limits.drain_seconds))
                     await _first(busy, stop_now, seconds=LOOK_SECONDS)
 
-    def _let_go_of_the_waiting(self) -> None:
-        """Their consumers hand them back. Once each: whatever a job does at its end must not be disturbed."""
-        away = self._model_away()
-        for job in self._jobs.values():
-            finish = worth_finishing(job.trace.phase, answered=job.trace.answer is not None, model_away=away)
-            if not finish and not job.task.cancelling():
-                job.task.cancel()
+    def _let_go_of_the_waiting(self) -> int:
+        """Their consumers hand them back. Once each: whatever a job does at its end must not be disturbed.
 
-    async def _consume(
-        self,
-        consumer: Consumer,
-        handle: Callable[[Delivery], Awaitable[None]],
-        *,
-        hand_back: Callable[[Delivery], Awaitable[None]] | None = None,
-    ) -> None:
-        """Without `hand_back` an unfinished delivery returns to its own queue when the consumer is closed."""
+        Returns how many answers wait for a store that is away.
+        """
+        model_away, store_away = self._model_away(), self._store_away()
+        waiting = 0
+        for job in self._jobs.values():
+            phase, answered = job.trace.phase, job.trace.answer is not None
+            if worth_finishing(phase, answered=answered, model_away=model_away, store_away=store_away):
+                waiting += store_away and phase == "store"
+            elif not job.task.cancelling():
+                job.task.cancel()
+        return waiting
+
+    async def _consume(self, consumer: Consumer, handle: Callable[[Delivery], Awaitable[None]]) -> None:
         this = asyncio.current_task()
         assert this is not None
         while not self._stopping:
@@ -170,15 +175,19 @@ class Worker:
             current_task.set(delivery.message.task_id)  # and no longer the one before
             try:
                 await handle(delivery)
-            except asyncio.CancelledError:
-                if hand_back is not None:
-                    await _to_its_end(hand_back(delivery))
-                raise
             finally:
                 self.in_hand -= 1
 
     async def _handle(self, delivery: Delivery) -> None:
-        message, trace = delivery.message, self._trace(delivery.message)
+        trace = self._trace(delivery.message)
+        try:
+            await self._to_its_outcome(delivery, trace)
+        except asyncio.CancelledError:
+            await _to_its_end(self._hand_back(delivery, trace))
+            raise
+
+    async def _to_its_outcome(self, delivery: Delivery, trace: Trace) -> None:
+        message = delivery.message
         task = self._read(message)
         if isinstance(task, Park):
             await self._park_unread(delivery, task, trace)
@@ -272,7 +281,8 @@ class Worker:
     async def _keep_dead_letter(self, delivery: Delivery) -> None:
         """Park what the broker gave up delivering, unless its task had ended after all.
 
-        One that workers may have died on here as well is parked without being read once more.
+        One that workers may have died on here as well is parked without being read once more. Unfinished it returns
+        to its own queue when the consumer is closed.
         """
         message, trace = delivery.message, self._trace(delivery.message)
         park = _OUTLIVED if message.outlived else _UNSETTLED
@@ -294,8 +304,19 @@ class Worker:
             await until_available("broker", lambda: _move(delivery, outcome), observe=self._observe)
         except DeliveryLost:
             label = "lost"
-        trace.end(task_id, label, _reason(outcome))
-        self._observe(_story(task_id, label, outcome, delivery, trace))
+        self._tell_end(task_id, label, _reason(outcome), delivery, trace)
+
+    async def _hand_back(self, delivery: Delivery, trace: Trace) -> None:
+        label: _Label = "lost"
+        with suppress(ScraperError, TimeoutError):
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                await delivery.move(delay_seconds=0, attempts=delivery.message.attempts)
+                label = "handed_back"
+        self._tell_end(current_task.get(), label, "stopping", delivery, trace)
+
+    def _tell_end(self, task_id: str, label: _Label, reason: str, delivery: Delivery, trace: Trace) -> None:
+        trace.end(task_id, label, reason)
+        self._observe(_story(task_id, label, reason, delivery, trace))
 
     def _trace(self, message: Message) -> Trace:
         return Trace(clock=asyncio.get_running_loop().time, records=[begin(message) for begin in self._record])
@@ -316,15 +337,9 @@ async def _move(delivery: Delivery, outcome: Outcome) -> None:
             await delivery.ack()
 
 
-async def _hand_back(delivery: Delivery) -> None:
-    with suppress(ScraperError, TimeoutError):
-        async with asyncio.timeout(HAND_BACK_SECONDS):
-            await delivery.move(delay_seconds=0, attempts=delivery.message.attempts)
-
-
 _UNSETTLED = Park(ParkReason.DELIVERY_LIMIT, "delivered too often without ever being settled")
 _OUTLIVED = Park(ParkReason.EXPIRED, "its time in the queue (the AMQP property expiration) was over before its turn")
-_Label = Literal["done", "retry", "hold", "park", "lost"]
+_Label = Literal["done", "retry", "hold", "park", "lost", "handed_back"]
 _LABELS: dict[type[Outcome], _Label] = {Done: "done", Retry: "retry", Hold: "hold", Park: "park"}
 
 
@@ -332,11 +347,11 @@ def _reason(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Done) else str(outcome.reason)
 
 
-def _story(task_id: str, label: _Label, outcome: Outcome, delivery: Delivery, trace: Trace) -> TaskSettled:
+def _story(task_id: str, label: _Label, reason: str, delivery: Delivery, trace: Trace) -> TaskSettled:
     return TaskSettled(
         task_id=task_id,
         outcome=label,
-        reason=_reason(outcome),
+        reason=reason,
         attempts=delivery.message.attempts + 1,
         calls=trace.calls,
         prompt_tokens=trace.usage.prompt_tokens,

@@ -81,11 +81,13 @@ def test_a_strangers_message_of_a_parked_task_is_a_new_wish_and_of_a_done_one_a_
     assert seen_before(standing, content_sha256="a", submission=0, unnumbered=True) == seen
 
 
+@pytest.mark.parametrize("store_away", [False, True])
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("model_away", [False, True])
 @pytest.mark.parametrize("phase", get_args(Phase))
-def test_a_stopping_worker_finishes_what_the_gpu_works_or_has_worked_for(phase, answered, model_away):
-    at_work = {"first_token", "generate", "validate", "store"}
+def test_a_stopping_worker_finishes_what_the_gpu_works_or_has_worked_for(phase, answered, model_away, store_away):
+    at_work = {"first_token", "generate", "validate"}
     one_turn_more = {"wait_slot", "backoff"} if answered and not model_away else set()
-    finishes = worth_finishing(phase, answered=answered, model_away=model_away)
-    assert finishes == (phase in at_work | one_turn_more)
+    kept = {"store"} if answered or not store_away else set()
+    finishes = worth_finishing(phase, answered=answered, model_away=model_away, store_away=store_away)
+    assert finishes == (phase in at_work | one_turn_more | kept)

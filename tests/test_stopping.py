@@ -7,6 +7,7 @@ import pytest
 
 from scraper import worker
 from scraper.errors import Unavailable
+from scraper.events import StopWaits
 from scraper.ports import Message
 from scraper.worker import Limits
 from tests.broker.conftest import place  # noqa: F401 a fixture
@@ -230,28 +231,76 @@ async def test_a_waiting_task_that_cannot_be_handed_back_is_delivered_again(benc
     assert await left(bench, 1) == [("a", 2, 1)]
 
 
-async def test_a_result_that_waits_for_its_store_is_kept(bench):
-    class Away:
-        def __init__(self, store):
-            self.find, self.tried, self.back, self._store = store.find, asyncio.Event(), asyncio.Event(), store
+class StoreThatGoesAway:
+    """Finds as ever, and saves nothing until it is back."""
 
-        async def save(self, *row, **named):
-            self.tried.set()
-            if not self.back.is_set():
-                raise Unavailable("disk full")
-            return await self._store.save(*row, **named)
+    def __init__(self, store):
+        self.find, self.tried, self.back, self._store = store.find, asyncio.Event(), asyncio.Event(), store
 
-    real, bench.store = bench.store, Away(bench.store)
+    async def save(self, *row, **named):
+        self.tried.set()
+        if not self.back.is_set():
+            raise Unavailable("disk full")
+        return await self._store.save(*row, **named)
+
+
+async def test_a_result_that_waits_for_its_store_is_kept_for_the_sake_of_its_answer_and_the_log_says_so(bench):
+    real, bench.store = bench.store, StoreThatGoesAway(bench.store)
     stage = Stage(a="generate", waits="wait_slot")
     await put(bench, "a", "waits")
-    async with bench.working(stage.pipeline(), limits=PATIENT):
+    async with bench.working(stage.pipeline(), limits=PATIENT, store_away=bench.store.tried.is_set):
         await stage.all_there()
+        stage.traces["a"].answer = "{}"
         stage.go["a"].set()
         await bench.store.tried.wait()
         bench.stop.set()
+        await bench.until(lambda: any(isinstance(event, StopWaits) for event in bench.events))
         await until(lambda: bench.worker.in_hand == 1)
         bench.store.back.set()
         await bench.running
     bench.store = real
     assert set(await bench.rows()) == {"a"}
     assert await left(bench, 1) == [("waits", 2, 0)]
+    assert [event for event in bench.events if isinstance(event, StopWaits)] == [StopWaits(1, 3600)]
+
+
+async def test_a_result_that_cost_no_answer_goes_back_where_the_store_is_away(bench):
+    real, bench.store = bench.store, StoreThatGoesAway(bench.store)
+    stage = Stage(a="validate")
+    await put(bench, "a")
+    async with bench.working(stage.pipeline(), limits=PATIENT, store_away=bench.store.tried.is_set):
+        await stage.all_there()
+        stage.go["a"].set()
+        await bench.store.tried.wait()
+        bench.stop.set()
+        await bench.running
+    bench.store = real
+    assert await bench.rows() == {}
+    assert await left(bench, 1) == [("a", 2, 0)]
+    assert not any(isinstance(event, StopWaits) for event in bench.events)
+
+
+@pytest.mark.parametrize("asked", ["stop", "stop_now"])
+async def test_what_is_handed_back_ends_in_the_log(bench, monkeypatch, asked):
+    monkeypatch.setattr(worker, "HAND_BACK_SECONDS", 3600)
+    stage = Stage(a="wait_slot")
+    await put(bench, "a")
+    async with bench.working(stage.pipeline(), limits=PATIENT):
+        await stage.all_there()
+        getattr(bench, asked).set()
+        await bench.running
+    [end] = bench.settled()
+    assert (end.task_id, end.outcome, end.reason, end.attempts) == ("a", "handed_back", "stopping", 3)
+    assert bench.received() == ["a"]
+
+
+async def test_what_cannot_be_handed_back_ends_as_lost(bench, monkeypatch):
+    stage = Stage(a="wait_slot")
+    await put(bench, "a")
+    with monkeypatch.context() as patched:
+        trouble(bench, patched, times=9)
+        async with bench.working(stage.pipeline(), limits=PATIENT):
+            await stage.all_there()
+            bench.stop.set()
+            await bench.running
+    assert [end.outcome for end in bench.settled()] == ["lost"]

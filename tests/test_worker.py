@@ -520,7 +520,7 @@ async def test_a_result_that_was_stored_and_perhaps_not_published_is_published_w
     await asyncio.wait([bench.running])
     pipeline = ScriptedPipeline()
     async with bench.working(pipeline, publish_result=publish):
-        await bench.until_settled(1)
+        await bench.until(lambda: "done" in {event.outcome for event in bench.settled()})
     assert pipeline.ran == []
     assert lines == [{"n": 1}]
 

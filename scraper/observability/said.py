@@ -16,6 +16,7 @@ from scraper.events import (
     LlmRetry,
     RunInterrupted,
     SettingWarning,
+    StopWaits,
     TaskFault,
     TaskSettled,
     ThrottleDegraded,
@@ -89,6 +90,9 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
             return f"{event.reason}: {event.done} done, {event.parked} parked"
         case RunInterrupted():
             return f"{event.drain_s:g} s for {number_of('task', event.in_hand)} in hand"
+        case StopWaits():
+            answers = number_of("answer", event.answers)
+            return f"{answers} of the model, for the results store that is away; {event.drain_s:g} s at most"
         case WorkerCannotStart():
             given_up = " and is given up" if event.given_up else ""
             times = number_of("time", event.times)

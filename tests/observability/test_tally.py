@@ -56,6 +56,11 @@ def test_a_line_without_a_field_or_with_a_wrong_one_is_refused():
             Tally.from_line(json.dumps({each: value for each, value in plain.items() if each != name}).encode())
 
 
+def test_what_is_handed_back_has_not_finished():
+    handed_back = tally(settled("handed_back", "stopping", fetch=1.0))
+    assert (handed_back.finished, handed_back.reasons, handed_back.outcomes) == (0, {}, {"handed_back": 1})
+
+
 def test_the_difference_of_two_sums_is_what_came_between():
     before, after = tally(*EVERYTHING), tally(*EVERYTHING, request(), answer(7.0), settled(fetch=2.0))
     new = after.since(before)

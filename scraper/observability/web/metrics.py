@@ -56,7 +56,7 @@ def _tasks(total: Tally, view: View, oldest_s: float | None) -> Iterator[Metric]
     settled |= {("park", reason): count for reason, count in total.reasons.items()}
     yield _counter(
         "scraper_tasks",
-        "Deliveries settled, by outcome (done, park, retry, hold, lost) and, for park, its reason.",
+        "Deliveries settled, by outcome (done, park, retry, hold, lost, handed_back) and, for park, its reason.",
         settled,
         labels=("outcome", "reason"),
     )
