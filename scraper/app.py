@@ -267,7 +267,7 @@ def open_traces(stack: AsyncExitStack) -> Traces:
         from scraper.observability.traces import exporting
     except ImportError as error:
         raise Misconfigured(
-            f"TRACES=on needs more packages: pip install 'scraper[otel]' ({error.name} is missing)"
+            f"TRACES=on needs more packages: pip install -e '.[otel]' where scraper lies ({error.name} is missing)"
         ) from None
     traces = exporting()
     stack.callback(traces.close)

@@ -102,8 +102,7 @@ def check_sources(sources: Sequence[str]) -> None:
             continue
         path = Path(source)
         if not path.exists():
-            schema = f" (for a schema of this name: --schema {source})" if _NAME_OF_A_SCHEMA.fullmatch(source) else ""
-            raise Misconfigured(f"{source}: no such file or folder{schema}")
+            raise Misconfigured(f"{source}: no such file or folder{_what_was_meant(source)}")
         if not os.access(path, os.R_OK):
             raise Misconfigured(f"{source}: may not be read by this user")
         if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir() and not _begins_with_an_address(path):
@@ -116,6 +115,15 @@ def check_sources(sources: Sequence[str]) -> None:
             raise Misconfigured(f"{source}: no page in this folder (files ending in {', '.join(PAGE_SUFFIXES)})")
     if sources.count(STDIN) > 1:
         raise Misconfigured("- (standard input) is named twice; it can be read once")
+
+
+def _what_was_meant(source: str) -> str:
+    """A guess for what is no file."""
+    if _NAME_OF_A_SCHEMA.fullmatch(source):
+        return f" (for a schema of this name: --schema {source})"
+    if source.lower().startswith(("http://", "https://")):
+        return "; addresses stand in a file, one a line, or come on standard input: echo URL | scraper submit … -"
+    return ""
 
 
 def _begins_with_an_address(path: Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from scraper import events
+from scraper.config import Settings
 from scraper.llm_client import LLMClient
 from scraper.main import main
 from scraper.models import ParkReason
@@ -59,6 +60,22 @@ def test_the_readmes_task_is_one():
     [example] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     task = decode(example.encode(), named_schema=partial(named_schema, folder=None), max_bytes=10_000)
     assert task.metadata == json.loads(example)["metadata"]
+
+
+def test_the_readmes_schema_can_be_used(tmp_path):
+    [schema] = re.findall(r"<<'END'\n(.*?)\nEND\n", README, re.DOTALL)
+    (tmp_path / "chair.json").write_text(schema)
+    checked = CliRunner().invoke(main, ["schema", "check", str(tmp_path / "chair.json")])
+    assert checked.exit_code == 0
+    assert checked.stderr.endswith("chair.json: usable\n")
+    assert not re.search(r"^(refused|loose|hint)", checked.stdout, re.MULTILINE)
+
+
+def test_the_systemd_unit_runs_the_service_and_lets_it_drain():
+    unit = (ROOT / "deploy" / "scraper.service").read_text()
+    service = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    assert service["ExecStart"] == f"{service['WorkingDirectory']}/.venv/bin/python -m scraper.main"
+    assert float(service["TimeoutStopSec"]) > Settings.model_fields["drain_seconds"].default
 
 
 def test_the_readme_names_every_reason_for_parking():

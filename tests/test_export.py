@@ -194,7 +194,7 @@ async def test_parquet_is_written_in_groups(store, monkeypatch):
 
 async def test_parquet_without_pyarrow_says_what_to_install(store, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(Misconfigured, match=r"pip install 'scraper\[parquet\]'"):
+    with pytest.raises(Misconfigured, match="pip install pyarrow"):
         await export(store, tmp_path / "out.parquet", format="parquet")
     assert not (tmp_path / "out.parquet").exists()
 

@@ -279,7 +279,8 @@ def test_sizes_add_up_to_what_there_was_to_read(tmp_path):
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["missing.txt"], r"missing.txt: no such file or folder"),
+        (["missing.txt"], r"missing.txt: no such file or folder$"),
+        (["https://a.example/"], r"https://a.example/: no such file or folder; addresses stand in a file, one a line"),
         (["empty"], r"empty: no page in this folder \(files ending in .html"),
         (["-", "-"], r"- \(standard input\) is named twice"),
     ],

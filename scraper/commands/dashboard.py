@@ -15,9 +15,9 @@ DEFAULT_PORT = 8080
 
 
 @click.command("dashboard", short_help="Serve the status page for all workers of this host.")
-@click.option("--host", help="Address to listen on; HTTP_HOST without.")
+@click.option("--host", help="Address to listen on; HTTP_HOST if not given.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help=f"HTTP_PORT without, or {DEFAULT_PORT}; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), help=f"HTTP_PORT if not given, or {DEFAULT_PORT}; 0 takes a free one."
 )
 def command(*, host: str | None, port: int | None) -> None:
     """Serve the status page for all workers of this host (same VLLM_BASE_URL and RUN_DIR).

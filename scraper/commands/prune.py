@@ -31,7 +31,7 @@ _TITLES: Final = {
 
 
 @click.command("prune", short_help="Let go of remembered answers, old pages, results.")
-@click.option("--older-than", type=Age(), required=True, help="What is older than this, as in 30d.")
+@click.option("--older-than", type=Age(), required=True, help="What is older than this: 45m, 12h, 30d, 8w.")
 @click.option("--results", is_flag=True, help="Results, too. Parked tasks stay: `scraper dead drop` is for them.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--json", "as_json", is_flag=True, help="For a program to read.")

@@ -42,7 +42,7 @@ def _lines(report: dict[str, Json]) -> Iterator[str]:
     if report["away"]:
         yield f"queue    away: {report['away']}"
     else:
-        yield f"tasks    {report['tasks']}"
+        yield f"tasks    {report['tasks']}   (ready for a worker)"
         yield f"waiting  {report['waiting']}   (for a host's turn, a retry, or the model server)"
         yield f"in hand  {report['in_hand']}   (workers are at them)"
     if report["parking"]:
@@ -52,6 +52,8 @@ def _lines(report: dict[str, Json]) -> Iterator[str]:
     yield f"parked   {report['parked']}{again}"
     for reason, count in sorted(report["reasons"].items(), key=lambda item: -item[1]):
         yield f"  {reason:20} {count}"
+    if report["parked"]:
+        yield "  (scraper dead list says why, scraper dead replay runs them again)"
     if report["consumers"] is not None:
         yield f"consumers {report['consumers']}"
     yield from _tokens_time_and_run(report)
@@ -72,7 +74,8 @@ def _tokens_time_and_run(report: dict[str, Json]) -> Iterator[str]:
         yield from time_spent.lines(report["time"])
     running = report["running"]
     if running is None:
-        yield "workers  none is running here"
+        left = not report["away"] and report["tasks"] + report["waiting"] + report["in_hand"]
+        yield f"workers  none is running here{'; scraper --until-empty does what is left' if left else ''}"
         return
     yield f"workers  {running['workers']} running; limited by {running['limited_by']}"
     yield f"GPU      {running['gpu']}"

@@ -61,8 +61,12 @@ class Refusals:
 @click.argument("sources", nargs=-1, required=True, metavar="FILE…")
 @click.option("--schema", help="A JSON Schema file, a ready-made schema's name, or module:Model (pydantic).")
 @click.option("--instructions", help="What to look for, in your own words.")
-@click.option("--priority", type=click.Choice(["normal", "high"]), help="Before the others, or not.")
-@click.option("--expires-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S"]), help="Not after this.")
+@click.option("--priority", type=click.Choice(["normal", "high"]), help="high: before the others.")
+@click.option(
+    "--expires-at",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S"]),
+    help="Park it if not begun by then.",
+)
 @click.option("--again", is_flag=True, help="Run tasks anew that are done or waiting.")
 def command(
     sources: tuple[str, ...],
@@ -73,7 +77,7 @@ def command(
     expires_at: datetime | None,
     again: bool,
 ) -> None:
-    """Put pages into the queue: lists of URLs, .jsonl files of tasks, folders of .html files, or - for stdin.
+    """Put pages into the queue: lists of URLs, one a line, .jsonl files of tasks, folders of .html files, - for stdin.
 
     A line that is no task is refused with its number, and the others go on; the exit code is then 1. Tasks that are
     done or waiting already are skipped.

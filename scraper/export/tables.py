@@ -64,7 +64,7 @@ async def write_parquet(file: Output, rows: Rows) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 an extra, and 100 MB
         import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:
-        raise Misconfigured("parquet needs pyarrow: pip install 'scraper[parquet]'") from error
+        raise Misconfigured("parquet needs pyarrow: pip install pyarrow") from error
     types = {"int": pa.int64(), "bool": pa.bool_(), "time": pa.timestamp("us", tz="UTC")}
     names = [*_BEFORE_DATA, "data", *_AFTER_DATA]
     schema = pa.schema([(name, types.get(_KINDS.get(name, ""), pa.string())) for name in names])

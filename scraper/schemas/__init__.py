@@ -22,7 +22,10 @@ def named_schema(name: str, *, folder: Path | None = None) -> Schema:
     A file is read again when it changes. Raises Permanent(BAD_SCHEMA) for a name that has no readable file.
     """
     if not _NAME.fullmatch(name):
-        raise _bad("a schema's name has only a-z, 0-9, - and _, at most 64 of them")
+        raise _bad(
+            "a schema's name has only a-z, 0-9, - and _, at most 64 of them; NAME.json in SCHEMAS_DIR is named "
+            "NAME, and a path is for --schema alone"
+        )
     for place in (folder, _PACKAGE):
         if place is None:
             continue

@@ -76,6 +76,16 @@ def test_where_nothing_was_asked_it_speaks_of_no_tokens():
     assert json.loads(status("--json"))["tokens_spent"]["cached_share"] == 0
 
 
+def test_it_says_what_to_do_about_what_is_parked_and_about_what_waits_for_workers():
+    stored(done("a"))
+    assert "dead" not in status()
+    assert "workers  none is running here\n" in status()
+    stored(parked("b"))
+    assert "scraper dead list says why" in status()
+    text, _ = asyncio.run(taken([b"a", b"b"]))
+    assert "workers  none is running here; scraper --until-empty does what is left\n" in text
+
+
 async def taken(bodies):
     """The report while the first of the tasks is with a worker."""
     async with SqliteBroker("scraper.db", namespace="scraper") as broker:
@@ -89,7 +99,7 @@ def test_every_task_is_in_one_of_its_lines_also_one_that_a_worker_is_at():
     stored()
     text, report = asyncio.run(taken([b"a", b"b"]))
     assert (report["tasks"], report["waiting"], report["in_hand"]) == (1, 0, 1)
-    assert "tasks    1\n" in text
+    assert "tasks    1   (ready for a worker)\n" in text
     assert "in hand  1   (workers are at them)\n" in text
 
 
