@@ -16,7 +16,6 @@ DUTIES: Final[Mapping[str, Sequence[str]]] = {
         "aiormq/",
         "pamqp/",
         "asyncio/streams.py:",  # aiormq's
-        "thread: queue",
     ),
     "read and check the task": ("scraper/pipeline/task.py:", "scraper/pipeline/schema", "scraper/schemas/"),
     "fetch the page": (
@@ -49,6 +48,7 @@ DUTIES: Final[Mapping[str, Sequence[str]]] = {
         "scraper/llm_client.py:",
         "scraper/llm_errors.py:",
         "scraper/llm_serve",
+        "scraper/server_address.py:",
         "scraper/pipeline/budget.py:",
         "scraper/pipeline/context_window.py:",
         "scraper/pipeline/conversation.py:",
@@ -75,14 +75,17 @@ DUTIES: Final[Mapping[str, Sequence[str]]] = {
         "scraper/pipeline/validate.py:",
     ),
     "store: lose nothing, ask nothing twice": (
+        "scraper/database.py:",
         "scraper/pipeline/answer_once.py:",
         "scraper/rows.py:",
         "scraper/shelf.py:",
+        "scraper/sqlite_thread.py:",  # its commits, which the embedded queue shares, and its waiting
         "scraper/store/",
         "scraper/write_ahead.py:",
         "thread: sqlite",
     ),
     "logs and metrics": (
+        "scraper/app.py:work.<locals>.observe",
         "scraper/events.py:",
         "scraper/lifeline.py:",
         "scraper/observability/",
@@ -99,11 +102,11 @@ DUTIES: Final[Mapping[str, Sequence[str]]] = {
 }
 OTHERWISE: Final = "event loop and the rest"
 RUNS_THE_LOOP: Final = (
-    "scraper/__init__.py:",
     "scraper/app.py:",
     "scraper/commands/",
     "scraper/config.py:",
     "scraper/event_loop.py:",
+    "scraper/exit_codes.py:",
     "scraper/lean_imports.py:",
     "scraper/main.py:",
 )

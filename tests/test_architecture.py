@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.duties import DUTIES, FOR_WHOEVER_CALLS, RUNS_THE_LOOP
+
 PACKAGE = Path(__file__).parent.parent / "scraper"
 
 LEVELS = [
@@ -126,6 +128,26 @@ def test_arrows_point_one_way(room):
             continue
         assert target not in OUTSIDE, f"{path} imports a simulation"
         assert level_of(source) < level_of(target), f"{path}: {source} may not import {target}"
+
+
+BESIDE_THE_WORKERS = {"check", "commands", "export", "replay", "schema_source", "standard_output", "submit"}
+BESIDE_THE_WORKERS |= {"supervisor", "task_files", "testing"}
+
+
+def test_the_benchmark_knows_what_each_module_of_a_worker_is_there_for():
+    places = [*DUTIES.values(), RUNS_THE_LOOP, FOR_WHOEVER_CALLS]
+    for room, path in rooms():
+        frame = f"{path.relative_to(PACKAGE.parent)}:"
+        found = [names for names in places if frame.startswith(tuple(names))]
+        assert len(found) == 1 or room in BESIDE_THE_WORKERS, f"add {frame} to one list of benchmarks/duties.py"
+
+
+def test_the_benchmark_knows_of_no_module_that_is_gone():
+    frames = [f"{path.relative_to(PACKAGE.parent)}:" for _, path in rooms()]
+    for names in [*DUTIES.values(), RUNS_THE_LOOP, FOR_WHOEVER_CALLS]:
+        for name in names:
+            module = name.partition(":")[0]
+            assert not name.startswith("scraper/") or any(frame.startswith(module) for frame in frames), name
 
 
 def test_simulations_share_no_code_with_the_product():

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import extraction_grounding, grants, peers
 from benchmarks.compare import Plan, Sample, compare, profile_once
-from benchmarks.duties import DUTIES, FOR_WHOEVER_CALLS, OTHERWISE, RUNS_THE_LOOP, duty_of, own_duty
+from benchmarks.duties import OTHERWISE, duty_of, own_duty
 from benchmarks.extraction_input import pages
 from benchmarks.measure import used
 from benchmarks.pages import LARGEST, PRODUCT, SCHEMA, SMALLEST, product_page, task_bodies
@@ -87,20 +87,6 @@ def test_the_sampler_tells_starting_from_working_and_threads_from_each_other(tmp
     assert any("second" in cell for cell in tables[-2].columns[0].cells)
 
 
-BESIDE_THE_WORKERS = {"check", "commands", "export", "replay", "schema_source", "standard_output", "submit"}
-BESIDE_THE_WORKERS |= {"supervisor", "task_files", "testing"}
-
-
-def test_every_module_of_a_worker_has_one_duty_or_serves_whoever_calls():
-    frames = {f"{path.relative_to(ROOT)}:f" for path in (ROOT / "scraper").rglob("*.py")}
-    workers = {frame for frame in frames if re.split(r"[/.]", frame)[1] not in BESIDE_THE_WORKERS}
-    places = [*DUTIES.values(), RUNS_THE_LOOP, FOR_WHOEVER_CALLS]
-    for frame in workers:
-        assert len([names for names in places if frame.startswith(tuple(names))]) == 1, frame
-    for beginning in (name for names in places for name in names if name.startswith("scraper/")):
-        assert any(frame.startswith(beginning) for frame in frames), f"{beginning} is no module any more"
-
-
 def test_time_is_booked_to_whoever_asked_for_it():
     loop = ["asyncio/runners.py:Runner.run", "scraper/event_loop.py:run", "scraper/main.py:<module>", "thread: Main"]
     asked = own_duty("scraper/pipeline/task.py:decode")
@@ -109,7 +95,7 @@ def test_time_is_booked_to_whoever_asked_for_it():
     assert duty_of([*decoding, "scraper/worker.py:Worker._read", *loop]) == asked
     assert duty_of(["scraper/worker.py:Worker._read", *loop]) == own_duty("scraper/worker.py:f")
     assert duty_of(["aiormq/connection.py:Connection.reader", *loop]) == own_duty("scraper/broker/rabbitmq.py:f")
-    assert duty_of(["futures/thread.py:_worker", "thread: queue_0"]) == own_duty("scraper/broker/sqlite.py:f")
+    assert duty_of(["queue.py:SimpleQueue.get", "thread: sqlite scraper.db"]) == own_duty("scraper/store/sqlite.py:f")
     assert duty_of(["futures/thread.py:_worker", "thread: asyncio_0"]) == duty_of(loop) == OTHERWISE
 
 
