@@ -102,7 +102,6 @@ async def test_limits_change_for_all_workers_and_nothing_is_restarted(service, m
         process.send_signal(signal.SIGTERM)
         code, log = await ended(process)
     assert code == 0, log
-    assert "throttle_limits_differ" not in log
 
 
 async def test_limits_set_by_command_stay_and_what_the_settings_say_now_is_named(service):

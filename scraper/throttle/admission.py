@@ -369,12 +369,8 @@ class Admission:
         return waiter.work_ns is not None and earliest - held_until > waiter.work_ns
 
     def _time_left(self, waiter: Waiter, now: int) -> tuple[int | None, OutOf]:
-        """Nanoseconds until it is refused unless circuit or pause hold it meanwhile; None: never."""
-        hold_left = None if waiter.hold_until is None else waiter.hold_until - now
-        if waiter.work_ns is None:
-            return hold_left, "hold"
-        work_left = waiter.work_ns - (now - waiter.asked - self._blocked.held_since(waiter.mark))
-        return (work_left, "work") if hold_left is None or work_left < hold_left else (hold_left, "hold")
+        """Unless circuit or pause hold it meanwhile."""
+        return waiter.time_left(now, held=self._blocked.held_since(waiter.mark))
 
     def _look_again(self, waiter: Waiter, now: int) -> None:
         left, _ = self._time_left(waiter, now)

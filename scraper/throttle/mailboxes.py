@@ -1,4 +1,7 @@
-"""What each member is to be told at the end of a turn, in one line: answers at once, and with them what can wait."""
+"""What each member is to be told at the end of a turn, in one line: answers at once, and with them what can wait.
+
+Where somebody stands in line is worth no wake of its own: it goes out with the member's next news, or a little later.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from collections.abc import Mapping
 from scraper.events import Blocker
 from scraper.throttle.admission import Admission
 from scraper.throttle.member import Member
+from scraper.throttle.nanoseconds import ns
 from scraper.throttle.protocol import Granted, Message, Refused, Standing, State
-from scraper.throttle.whispers import Whispers
+
+WHISPER_SECONDS = 0.05
+"""How much later than it is known something may be told that is worth no wake of its own."""
 
 
 class Mailboxes:
@@ -16,15 +22,11 @@ class Mailboxes:
 
     def __init__(self) -> None:
         self._news: dict[str, list[Message]] = {}
-        self._whispers = Whispers()
+        self._whispers: dict[str, list[Standing]] = {}
         self._answered: set[str] = set()
         self._announce = False  # everybody is to be told the state
         self._held_by: Blocker | None = None  # circuit or pause, when they were told last
-
-    @property
-    def due_at(self) -> int | None:
-        """When something is to be told even if nothing happens."""
-        return self._whispers.due_at
+        self.due_at: int | None = None  # when something is to be told even if nothing happens
 
     def tell(self, member: Member, message: Message) -> None:
         if member.connected:
@@ -37,7 +39,9 @@ class Mailboxes:
 
     def whisper(self, member: Member, message: Standing, now: int) -> None:
         """With its next news, or a little later."""
-        self._whispers.add(member.token, message, now)
+        self._whispers.setdefault(member.token, []).append(message)
+        if self.due_at is None:
+            self.due_at = now + ns(WHISPER_SECONDS)
 
     def announce(self) -> None:
         """Tell everybody the state."""
@@ -45,19 +49,26 @@ class Mailboxes:
 
     def forget(self, token: str) -> None:
         self._news.pop(token, None)
-        self._whispers.forget(token)
+        self._whispers.pop(token, None)
 
     def collect(
         self, admission: Admission, members: Mapping[str, Member], now: int, *, blocked_by: Blocker | None
     ) -> dict[str, list[Message]]:
         """All there is to say now, by member."""
         self._tell_state(admission, members, blocked_by)
-        for token, standing in self._whispers.take(self._news, now):
-            member = members.get(token)
-            if member is not None and standing.id in member.waiting:  # who was granted meanwhile stands nowhere
-                self.tell(member, standing)
+        if self.due_at is not None:
+            self._tell_whispers(members, due=now >= self.due_at)
         news, self._news = self._news, {}
         return news
+
+    def _tell_whispers(self, members: Mapping[str, Member], *, due: bool) -> None:
+        """To whoever has news; to all once they are due."""
+        for token in list(self._whispers if due else self._news):
+            for standing in self._whispers.pop(token, ()):
+                if standing.id in members[token].waiting:  # who was granted meanwhile stands nowhere
+                    self.tell(members[token], standing)
+        if not self._whispers:
+            self.due_at = None
 
     def _tell_state(self, admission: Admission, members: Mapping[str, Member], blocked_by: Blocker | None) -> None:
         """To whoever was granted or refused; to all when circuit, pause or limits have changed."""

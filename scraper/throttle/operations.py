@@ -81,8 +81,8 @@ async def _order(
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_unix_connection(os.fspath(place.socket), limit=_LONGEST_REPORT)
             try:
-                hello = Hello(VERSION, "", ns(loop_time()))
-                writer.write(encode([hello, Command(verb, max_concurrent, requests_per_minute, seconds)]))
+                writer.write(encode([Hello(VERSION, "", ns(loop_time()))]))  # alone: a host of any release reads it
+                writer.write(encode([Command(verb, max_concurrent, requests_per_minute, seconds)]))
                 return await _report(reader)
             finally:
                 writer.close()

@@ -6,8 +6,9 @@
     operator     Hello with an empty token → Welcome, then Command → Report
 
 A line that is too long, not JSON, or holds anything but known messages with fields of the right types is a BadLine;
-it ends that connection and touches nothing else. Times are nanoseconds of the host's monotonic clock, `id` numbers a
-client's askings, `ticket`, `place` and `lease` are the coordinator's.
+it ends that connection and touches nothing else. Hello stands in a line of its own, and it and Welcome stay as they are
+in every version: so processes of two releases can tell each other. Times are nanoseconds of the host's monotonic
+clock, `id` numbers a client's askings, `ticket`, `place` and `lease` are the coordinator's.
 """
 
 from __future__ import annotations

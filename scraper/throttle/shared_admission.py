@@ -20,7 +20,6 @@ before it tells anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from scraper.events import Event, LeaseReaped, ThrottleOrdered
@@ -91,19 +90,6 @@ class SharedAdmission:
         self._mail = Mailboxes()
         self._events: list[Event] = []
         self._changed = False
-        self._takes: dict[type[Message], Callable[[Member, Any, int], None]] = {
-            Brings: self._take_limits,
-            Takes: self._take_consumers,
-            Finds: self._take_finding,
-            Holds: self._take_holds,
-            Ready: self._take_ready,
-            Ask: self._take_asking,
-            Where: self._take_where,
-            Cancel: self._take_cancel,
-            Start: self._take_start,
-            Finish: self._take_finish,
-            Ping: self._take_ping,
-        }
 
     # --- how it begins --------------------------------------------------------------------------------------------
 
@@ -202,10 +188,38 @@ class SharedAdmission:
 
     def take(self, token: str, message: Message, now: int) -> None:
         """Raises BadLine where nobody who follows the protocol says this."""
-        take = self._takes.get(type(message))
-        if take is None:
-            raise BadLine(f"a {type(message).__name__} out of place")
-        take(self._members[token], message, now)
+        member = self._members[token]
+        match message:
+            case Ask():
+                self._take_asking(member, message, now)
+            case Finish():
+                self._take_finish(member, message, now)
+            case Where(number):
+                self._say_where(member, number, now)
+            case Cancel(number):
+                self._take_cancel(member, number, now)
+            case Start(lease):
+                self._start(member, lease, at=now, now=now)
+            case Ping():
+                self._mail.tell(member, Pong())
+            case _:
+                self._take_introduction(member, message, now)
+
+    def _take_introduction(self, member: Member, message: Message, now: int) -> None:
+        match message:
+            case Brings():
+                self._take_limits(member, message, now)
+            case Takes():
+                if (exceeded := self._scope.hear(member.token, message, now)) is not None:
+                    self._events.append(exceeded)
+            case Finds(wrong):
+                member.wrong = wrong
+            case Holds():
+                self._take_holds(member, message, now)
+            case Ready():
+                self._take_ready(member, now)
+            case _:
+                raise BadLine(f"a {type(message).__name__} out of place")
 
     def _take_asking(self, member: Member, ask: Ask, now: int) -> None:
         if not member.ready or ask.id in member.waiting:
@@ -223,12 +237,9 @@ class SharedAdmission:
         if ask.place is None:  # the newest: where it stands costs nothing to find out
             self._say_where(member, ask.id, now)
 
-    def _take_where(self, member: Member, where: Where, now: int) -> None:
-        self._say_where(member, where.id, now)
-
-    def _take_cancel(self, member: Member, cancel: Cancel, now: int) -> None:
+    def _take_cancel(self, member: Member, number: int, now: int) -> None:
         """Where its grant is already on the way, the client will hand that back."""
-        ticket = member.waiting.pop(cancel.id, None)
+        ticket = member.waiting.pop(number, None)
         if ticket is not None:
             del self._askings[ticket]
             self._admission.cancel(ticket, now)
@@ -245,9 +256,6 @@ class SharedAdmission:
             self._changed |= self._admission.breaker.failures != failures
         member.settled += 1
 
-    def _take_start(self, member: Member, start: Start, now: int) -> None:
-        self._start(member, start.lease, at=now, now=now)
-
     def _start(self, member: Member, lease: int, *, at: int, now: int) -> None:
         if self._owner(lease) == member.token:
             self._admission.start(lease, min(at, now))
@@ -259,16 +267,6 @@ class SharedAdmission:
         standing = self._admission.standing(ticket, now)
         if standing is not None:
             self._mail.whisper(member, Standing(number, *standing), now)
-
-    def _take_ping(self, member: Member, _: Ping, _now: int) -> None:
-        self._mail.tell(member, Pong())
-
-    def _take_finding(self, member: Member, finds: Finds, _now: int) -> None:
-        member.wrong = finds.wrong
-
-    def _take_consumers(self, member: Member, takes: Takes, now: int) -> None:
-        if (exceeded := self._scope.hear(member.token, takes, now)) is not None:
-            self._events.append(exceeded)
 
     def _take_limits(self, member: Member, brings: Brings, now: int) -> None:
         if brings != member.brings:
@@ -303,7 +301,7 @@ class SharedAdmission:
         else:
             self._mail.tell(member, Revoked(holds.lease))
 
-    def _take_ready(self, member: Member, _: Ready, now: int) -> None:
+    def _take_ready(self, member: Member, now: int) -> None:
         for number in self._admission.held_by(member.token):
             if number not in member.told_of:
                 self._admission.finish(number, UNSENT, now)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from scraper.throttle.blocked_time import Mark
+from scraper.throttle.turn import OutOf
 
 _SWEEP_FROM = 64
 _SWEEP_FACTOR = 4
@@ -28,6 +29,17 @@ class Waiter:
     work_ns: int | None
     attempt_ns: int
     owner: str
+
+    def time_left(self, now: int, *, held: int) -> tuple[int | None, OutOf]:
+        """Nanoseconds until it is refused, and what it runs out of then; `held` of those so far were no working time.
+
+        None: it waits as long as it takes.
+        """
+        hold_left = None if self.hold_until is None else self.hold_until - now
+        if self.work_ns is None:
+            return hold_left, "hold"
+        work_left = self.work_ns - (now - self.asked - held)
+        return (work_left, "work") if hold_left is None or work_left < hold_left else (hold_left, "hold")
 
 
 class WaitingLine:

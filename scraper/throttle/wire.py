@@ -38,7 +38,9 @@ class Wire(asyncio.Protocol):
         self._unsent: list[Message] = []
         self._flushing: asyncio.Handle | None = None
         self.peer, self.user = Process(0, 0), -1
-        self.lost = asyncio.get_running_loop().create_future()
+        self.token: str | None = None  # whose it is, once that was said; empty: an operator's
+        self._loop = asyncio.get_running_loop()  # looking it up for each line is a system call
+        self.lost = self._loop.create_future()
 
     # --- for its owner --------------------------------------------------------------------------------------------
 
@@ -46,10 +48,10 @@ class Wire(asyncio.Protocol):
         """Goes out with the next loop turn but one: who gives back and asks again says both in one line."""
         self._unsent.append(message)
         if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_soon(self._flush_next)
+            self._flushing = self._loop.call_soon(self._flush_next)
 
     def _flush_next(self) -> None:
-        self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+        self._flushing = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send now what was said so far."""

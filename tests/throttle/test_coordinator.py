@@ -25,9 +25,10 @@ from scraper.host import boot_id, pid_namespace
 from scraper.throttle import operations
 from scraper.throttle.brought_limits import DIFFER_SECONDS
 from scraper.throttle.circuit_breaker import CircuitBreaker
-from scraper.throttle.coordinator import GUARD_SECONDS, Coordinator
+from scraper.throttle.coordinator import Coordinator
 from scraper.throttle.election import Seat
 from scraper.throttle.nanoseconds import SECOND, ns
+from scraper.throttle.office import GUARD_SECONDS
 from scraper.throttle.protocol import (
     VERSION,
     Ask,
@@ -289,6 +290,17 @@ async def test_the_strictest_limits_hold_and_differing_ones_are_said(share, even
         await settle(DIFFER_SECONDS)
     (differ,) = of(ThrottleLimitsDiffer, events)
     assert (differ.limits, differ.other_limits) == ("2 in flight, 10/min", "2 in flight, 20/min")
+
+
+async def test_limits_that_all_change_within_a_moment_are_in_force_at_once_and_no_word_is_said_of_them(share, events):
+    async with share() as a, share() as b:
+        for per_minute in (1200, 10):
+            a.set_limits(requests_per_minute=per_minute)
+            await settle(0.9 * DIFFER_SECONDS)
+            b.set_limits(requests_per_minute=per_minute)
+            await settle(2 * DIFFER_SECONDS)
+            assert (await status(a))["requests_per_minute"] == per_minute
+    assert of(ThrottleLimitsDiffer, events) == []
 
 
 async def test_limits_change_at_run_time_at_once(share):
@@ -557,7 +569,7 @@ async def test_a_file_system_without_sockets_is_named_and_the_seat_left(share, t
         raise OSError(95, "Operation not supported")
 
     with monkeypatch.context() as patch:
-        patch.setattr("scraper.throttle.coordinator._listen", bind)
+        patch.setattr("scraper.throttle.office._listen", bind)
         with pytest.raises(Misconfigured, match=r"RUN_DIR=.*sockets"):
             await share().__aenter__()
     async with share() as a:
@@ -660,6 +672,22 @@ async def test_a_coordinator_of_another_release_is_not_believed(share, events, t
             await operations.show(URL, tmp_path)
     seat.leave()
     assert "version" in of(ThrottleDegraded, events)[-1].error
+
+
+async def test_an_operator_introduces_itself_in_a_line_that_a_host_of_any_release_can_read(tmp_path):
+    place = MeetingPlace.of(URL, tmp_path)
+    seat = Seat.take(place.lock)
+
+    async def knows_no_such_orders(reader, writer):
+        (hello,) = json.loads(await reader.readline())
+        if hello[:2] == ["hello", VERSION]:
+            writer.write(b'[["welcome",%d,1,0]]\n' % (VERSION + 1))
+        writer.close()
+
+    async with await asyncio.start_unix_server(knows_no_such_orders, place.socket):
+        with pytest.raises(Unavailable, match=f"version {VERSION + 1} .* one release"):
+            await operations.set_limits(URL, tmp_path, max_concurrent=1)
+    seat.leave()
 
 
 async def test_who_gives_back_and_asks_again_at_once_says_both_in_one_line(share, tmp_path):
