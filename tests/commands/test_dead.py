@@ -188,6 +188,14 @@ def test_replay_needs_to_be_told_what(shelf):
     assert "3 in the queue again" in said("replay", "--all").stderr
 
 
+def test_replay_says_why_it_finds_nothing_that_is_parked_so(shelf):
+    said("replay", "--reason", "page_gone")
+    assert (
+        "0 in the queue again, 0 refused: nothing of that kind is parked; 1 parked task waits in the queue again"
+        in (said("replay", "--reason", "page_gone").stderr)
+    )
+
+
 def test_replay_says_which_it_could_not_change_or_find(shelf):
     refused = said("replay", "one", "body-1", "nobody", "--set", "instructions=in EUR", code=1)
     assert "body-1: what was queued is no JSON object" in refused.stderr

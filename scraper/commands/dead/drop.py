@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scraper.commands import read_settings
-from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
+from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, nothing_of_that_kind, selection
 from scraper.config import Settings
 from scraper.event_loop import run
 from scraper.observability.view import number_of
@@ -36,15 +36,9 @@ def command(*, yes: bool, **chosen: Any) -> None:
         click.confirm(f"Forget {number_of('parked task', count)} for good?", abort=True, err=True)
     dropped = run(drop_parked(settings, selected)) if count else 0
     missing = max(0, len(selected.task_ids) - dropped)
-    none = "" if dropped or missing else f": nothing of that kind is parked{_that_wait(waiting)}"
+    none = "" if dropped or missing else nothing_of_that_kind(waiting)
     click.echo(f"{dropped} forgotten{how_many_missing(missing)}{none}", err=True)
     sys.exit(1 if missing else 0)
-
-
-def _that_wait(waiting: int) -> str:
-    if not waiting:
-        return ""
-    return f"; {number_of('parked task', waiting)} {'waits' if waiting == 1 else 'wait'} in the queue again"
 
 
 async def count_parked(settings: Settings, selected: Selection) -> tuple[Selection, int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scraper.commands import read_settings
-from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, selection
+from scraper.commands.dead.selecting import how_many_missing, ids_or_all, named_in_full, nothing_of_that_kind, selection
 from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
 from scraper.event_loop import run
@@ -44,7 +44,7 @@ def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **ch
       scraper dead replay 4f1c0a7e --set instructions="the price without shipping"
       scraper dead replay --reason page_gone --host shop.example --fetch
     """
-    counts, missing = run(
+    counts, missing, waiting = run(
         replay_parked(
             read_settings(),
             selection(**chosen),
@@ -55,8 +55,9 @@ def command(*, settings: tuple[str, ...], fetch_again: bool, as_json: bool, **ch
     )
     if as_json:
         click.echo(json.dumps({**asdict(counts), "not_parked": missing}))
+    none = "" if counts.replayed or counts.refused or missing else nothing_of_that_kind(waiting)
     click.echo(
-        f"{counts.replayed} in the queue again, {counts.refused} refused{how_many_missing(missing)}",
+        f"{counts.replayed} in the queue again, {counts.refused} refused{how_many_missing(missing)}{none}",
         err=True,
     )
     sys.exit(1 if counts.refused or missing else 0)
@@ -69,8 +70,8 @@ async def replay_parked(
     changes: tuple[str, ...],
     fetch_again: bool,
     refused: Callable[[str, str], None],
-) -> tuple[ReplayCounts, int]:
-    """What was done, and how many that were named it could not be done with."""
+) -> tuple[ReplayCounts, int, int]:
+    """What was done, how many that were named it could not be done with, and how many wait in the queue by now."""
     from scraper.app import open_workbench, task_decoder
     from scraper.observability.logs import log_events
     from scraper.replay import replay
@@ -90,7 +91,8 @@ async def replay_parked(
             refused=refused,
             observe=observe,
         )
-    return counts, max(0, len(named.task_ids) - counts.replayed - counts.refused)
+        waiting = await workbench.waiting()
+    return counts, max(0, len(named.task_ids) - counts.replayed - counts.refused), waiting
 
 
 def _parsed(changes: tuple[str, ...], settings: Settings) -> Mapping[str, Json]:

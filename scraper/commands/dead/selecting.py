@@ -13,6 +13,7 @@ import click
 from scraper.commands.ages import Age, ago
 from scraper.errors import Misconfigured
 from scraper.models import ParkReason
+from scraper.observability.view import number_of
 from scraper.ports import Selection, Workbench
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -101,6 +102,12 @@ def not_parked(task_id: str) -> str:
     """For whoever asked for it."""
     longer = " (of an id, give 8 characters or more)" if _TOO_SHORT.fullmatch(task_id) else ""
     return f"no task {task_id!r} is parked; `scraper dead list` shows which are{longer}"
+
+
+def nothing_of_that_kind(waiting: int) -> str:
+    """The end of that sentence where nothing was done, for `waiting` parked tasks that are in the queue again."""
+    again = f"; {number_of('parked task', waiting)} {'waits' if waiting == 1 else 'wait'} in the queue again"
+    return f": nothing of that kind is parked{again if waiting else ''}"
 
 
 def how_many_missing(missing: int) -> str:
