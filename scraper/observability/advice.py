@@ -53,8 +53,10 @@ def _state(throttle: Throttle, away: Mapping[str, str]) -> Advice | None:
             return Advice(f"the {what}, which does not answer: {why}", "")
     if throttle.circuit == "open":
         when = "" if throttle.retry_in_s is None else f", next try in {duration(throttle.retry_in_s)}"
-        why = "an operator's order" if throttle.circuit_ordered else "the model server fails"
-        return Advice(f"the open circuit: {why}{when}")
+        why, to_do = "the model server fails", "look at its log, the tasks wait"
+        if throttle.circuit_ordered:
+            why, to_do = "an operator's order", "scraper throttle close ends it"
+        return Advice(f"the open circuit: {why}{when}; {to_do}")
     if throttle.circuit == "half_open":
         return Advice("the half-open circuit: one request tries whether the model server works again")
     if throttle.paused_for_s > 0:

@@ -58,7 +58,7 @@ def test_slots_that_are_full_ask_for_no_more_consumers(throttle, elapsed):
 
 def test_an_operators_open_circuit_does_not_blame_the_server():
     found = said(Throttle(circuit="open", circuit_ordered=True, retry_in_s=58.0), wait_circuit=9.0)
-    assert found.sentence == "the open circuit: an operator's order, next try in 58 s"
+    assert found.sentence == "the open circuit: an operator's order, next try in 58 s; scraper throttle close ends it"
 
 
 def test_a_busy_gpu_is_nothing_to_set_right():
@@ -83,7 +83,7 @@ def test_every_other_phase_is_named_in_the_owners_words(phase, word):
 
 def test_what_holds_everybody_comes_first():
     assert "open circuit" in said(Throttle(circuit="open", retry_in_s=42.0), wait_rate=9.0).sentence
-    assert "42 s" in said(Throttle(circuit="open", retry_in_s=42.0), wait_rate=9.0).sentence
+    assert "42 s; look at its log" in said(Throttle(circuit="open", retry_in_s=42.0), wait_rate=9.0).sentence
     assert said(Throttle(misconfigured="VLLM_API_KEY: set it"), fetch=1.0).sentence == "VLLM_API_KEY: set it"
     assert said(Throttle(misconfigured="VLLM_API_KEY: set it")).setting == "VLLM_API_KEY"
     assert "broker" in said(away={"broker": "refused"}, fetch=1.0).sentence
