@@ -20,6 +20,8 @@ from scraper.standard_output import prepare_standard_output, standard_output
 from scraper.terminal_text import defused
 
 EXIT_WRONG_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+"""As a shell says it of whatever ctrl-c ended."""
 COMMANDS: Final = (
     "run",
     "submit",

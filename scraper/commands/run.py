@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scraper.commands import read_settings
+from scraper.commands import EXIT_INTERRUPTED, read_settings
 from scraper.config import Settings, as_environment, load_settings, surprises, taken_over
 from scraper.credentials import without_credentials
 from scraper.errors import Misconfigured, Unavailable
@@ -60,8 +60,6 @@ def command(*, until_empty: bool) -> None:
     sys.exit(exit_code)
 
 
-EXIT_INTERRUPTED = 130
-"""As a shell says it of whatever ctrl-c ended."""
 LAST_LOOK_SECONDS = 5.0
 """How long an interrupted run may ask its broker what is left."""
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from scraper.commands import read_settings
+from scraper.commands import EXIT_INTERRUPTED, read_settings
 from scraper.commands.reaching import reach_broker
 from scraper.config import Settings
 from scraper.event_loop import run
+from scraper.events import Back, Event, Observe, WaitingFor
 from scraper.models import Priority
 from scraper.terminal_text import in_one_line
 
@@ -57,6 +58,34 @@ class Refusals:
         self._echo(f"{last.source} line{f's {more} to' if last.line > more else ''} {last.line}: the same")
 
 
+class Waits:
+    """Says in words what a submission waits for, once until that is back; whatever else happens goes to `log`."""
+
+    def __init__(self, say: Callable[[str], object], *, log: Observe) -> None:
+        self._say = say
+        self._log = log
+        self._away: set[str] = set()
+        self.patient = False  # nobody gives up by itself any more
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case WaitingFor(what=what) if self.patient:
+                if what not in self._away:
+                    self._away.add(what)
+                    self._say(
+                        f"waiting for the {_NAMES.get(what, what)}: {event.error}; it goes on by itself as soon as "
+                        "that is better, and ctrl-c ends it"
+                    )
+            case Back(what=what) if what in self._away:
+                self._away.remove(what)
+                self._say(f"the {_NAMES.get(what, what)} is back after {event.after_s:.0f} s: it goes on")
+            case _:
+                self._log(event)
+
+
+_NAMES = {"broker": "queue", "store": "results store"}
+
+
 @click.command("submit", short_help="Put pages into the queue: URLs, tasks, saved pages.")
 @click.argument("sources", nargs=-1, required=True, metavar="FILE…")
 @click.option("--schema", help="A JSON Schema file, a ready-made schema's name, or module:Model (pydantic).")
@@ -96,26 +125,40 @@ def command(
             expires_at = expires_at.astimezone()  # a time without a zone is the user's own
         except (ValueError, OverflowError, OSError) as error:
             raise click.BadParameter("beyond the years that can be reckoned with", param_hint="--expires-at") from error
-    refusals = Refusals(lambda line: click.echo(in_one_line(line), err=True))  # a file may be called anything
-    with submit_bar(total_bytes(sources)) as progress, refusals:
-        counts = run(
-            submit_files(
-                read_settings(),
-                sources,
-                schema=schema,
-                instructions=instructions,
-                priority=priority,
-                expires_at=expires_at,
-                again=again,
-                refused=refusals.tell,
-                progress=progress,
+    from scraper.submit import SubmitCounts
+
+    def say(line: str) -> None:
+        click.echo(in_one_line(line), err=True)  # a file may be called anything
+
+    counts = SubmitCounts()
+
+    def count(so_far: SubmitCounts) -> None:
+        nonlocal counts
+        counts = so_far
+        progress(so_far)
+
+    interrupted = ""
+    try:
+        with submit_bar(total_bytes(sources)) as progress, Refusals(say) as refusals:
+            run(
+                submit_files(
+                    read_settings(),
+                    sources,
+                    schema=schema,
+                    instructions=instructions,
+                    priority=priority,
+                    expires_at=expires_at,
+                    again=again,
+                    refused=refusals.tell,
+                    progress=count,
+                    say=say,
+                )
             )
-        )
-    click.echo(
-        f"{counts.queued} queued, {counts.skipped} skipped (done or waiting already), {counts.refused} refused",
-        err=True,
-    )
-    sys.exit(1 if counts.refused else 0)
+    except KeyboardInterrupt:
+        interrupted = "; interrupted: submit the same once more, without --again, and what is in is skipped"
+    totals = f"{counts.queued} queued, {counts.skipped} skipped (done or waiting already), {counts.refused} refused"
+    say(totals + interrupted)
+    sys.exit(EXIT_INTERRUPTED if interrupted else 1 if counts.refused else 0)
 
 
 async def submit_files(
@@ -129,8 +172,9 @@ async def submit_files(
     again: bool,
     refused: Callable[[Refused], None],
     progress: Callable[[SubmitCounts], None],
+    say: Callable[[str], None],
 ) -> SubmitCounts:
-    """Put what `sources` hold into the queue."""
+    """Put what `sources` hold into the queue; `say` gets in words what it has to wait for meanwhile."""
     from scraper.app import open_store, open_traces, task_decoder
     from scraper.observability.logs import log_events
     from scraper.pipeline.charset import decode as decode_page
@@ -142,7 +186,7 @@ async def submit_files(
     from scraper.task_files import Defaults, TaskReader, check_sources
 
     check_sources(sources)
-    observe = log_events(level=settings.log_level, style=settings.log_format)
+    waits = Waits(say, log=log_events(level=settings.log_level, style=settings.log_format))
     by_name = partial(named_schema, folder=settings.schemas_dir)
     defaults = Defaults(
         schema=load_schema(schema, named_schema=by_name, check_schema=compile_schema) if schema else None,
@@ -161,7 +205,8 @@ async def submit_files(
     )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings))
-        broker = await reach_broker(settings, stack, observe=observe)
+        broker = await reach_broker(settings, stack, observe=waits.hear)
+        waits.patient = True
         return await submit(
             reader.read(sources),
             broker=broker,
@@ -170,5 +215,5 @@ async def submit_files(
             refused=refused,
             progress=progress,
             trace=open_traces(stack).submitted if settings.traces else untraced,
-            observe=observe,
+            observe=waits.hear,
         )

@@ -1,10 +1,18 @@
 """`submit` as its owner types it, over a real embedded queue."""
 
+import json
+import os
+import re
+import signal
+import sqlite3
+from contextlib import closing
+
 import pytest
 from click.testing import CliRunner
 
 from scraper.commands import reaching
 from scraper.main import main
+from tests.service import Service
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +106,42 @@ def test_another_task_under_a_used_id_is_refused_with_both_lines(tmp_path):
     assert alone.output.startswith(
         "later.jsonl line 1: task_id 'row-1' is that of another task, which is done or waiting"
     )
+
+
+@pytest.mark.parametrize("ending", ["the store is back", "ctrl-c"])
+def test_a_wait_is_said_once_with_how_it_ends_and_ctrl_c_says_how_far_it_came(tmp_path, ending):
+    tasks = [json.dumps({"url": f"https://a.com/{number}"}) for number in range(3)]
+    (tmp_path / "first.jsonl").write_text("\n".join(tasks[:2]))
+    service = Service(tmp_path, RESULTS_URL=f"sqlite:///{tmp_path / 'results.db'}")
+    assert service("submit", "--schema", "product", "first.jsonl").returncode == 0
+    os.mkfifo(tmp_path / "all.jsonl")
+    with service.running("submit", "--schema", "product", "all.jsonl") as run, closing(other(tmp_path)) as held:
+        assert run.stderr is not None
+        with (tmp_path / "all.jsonl").open("w") as pipe:  # opened by both: it has begun
+            held.execute("BEGIN IMMEDIATE")
+            pipe.write("\n".join(tasks))
+        said = [run.stderr.readline()]
+        if ending == "ctrl-c":
+            run.send_signal(signal.SIGINT)
+        else:
+            held.execute("ROLLBACK")
+        said += run.stderr.read().splitlines()
+        code = run.wait()
+    assert said[0].startswith("waiting for the results store: database ")
+    assert "it goes on by itself as soon as that is better, and ctrl-c ends it" in said[0]
+    if ending == "ctrl-c":
+        assert re.fullmatch(
+            r"0 queued, [0-2] skipped .*, 0 refused; interrupted: submit the same once more, without --again, and what "
+            r"is in is skipped",
+            said[-1],
+        )
+        assert code == 130
+    else:
+        assert said[1].startswith("the results store is back after ")
+        assert said[2:] == ["1 queued, 2 skipped (done or waiting already), 0 refused"]
+        assert code == 0
+
+
+def other(tmp_path):
+    """Another program that has the results open."""
+    return sqlite3.connect(tmp_path / "results.db", isolation_level=None)
