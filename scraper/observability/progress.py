@@ -55,13 +55,17 @@ def left_behind(left: int | None) -> str:
 
 
 def summary(outcomes: Mapping[str, int], reasons: Mapping[str, int]) -> str:
-    """The last words of a run: how its tasks ended, and why those that are parked are."""
+    """The last words of a run: how its tasks ended, why those that are parked are, and what held some up meanwhile."""
     done, parked = outcomes.get("done", 0), outcomes.get("park", 0)
     most_first = sorted(reasons.items(), key=lambda item: -item[1])
     why = f" ({', '.join(f'{reason} {count}' for reason, count in most_first)})" if reasons else ""
-    moved = outcomes.get("retry", 0) + outcomes.get("hold", 0)
-    again = f"; {number_of('time', moved)} a task was put back to wait" if moved else ""
-    return f"{number_of('task', done + parked)}: {done} done, {parked} parked{why}{again}"
+    held, again = outcomes.get("hold", 0), outcomes.get("retry", 0)
+    on_the_way = (
+        f"; {number_of('time', held)} a task went back to wait for its site or the model server" if held else ""
+    )
+    if again:
+        on_the_way += f"; {number_of('time', again)} one was tried again after its page or the model had failed"
+    return f"{number_of('task', done + parked)}: {done} done, {parked} parked{why}{on_the_way}"
 
 
 def what_now(outcomes: Mapping[str, int], *, queue: str) -> str:

@@ -44,7 +44,16 @@ def test_the_last_words_name_what_became_of_the_tasks():
         total.add(event)
     assert (
         summary(total.outcomes, total.reasons)
-        == "4 tasks: 3 done, 1 parked (robots 1); 1 time a task was put back to wait"
+        == "4 tasks: 3 done, 1 parked (robots 1); 1 time a task went back to wait for its site or the model server"
+    )
+
+
+def test_the_last_words_say_why_tasks_came_more_than_once():
+    assert summary({"done": 3, "retry": 2}, {}) == (
+        "3 tasks: 3 done, 0 parked; 2 times one was tried again after its page or the model had failed"
+    )
+    assert "; 2 times a task went back to wait for its site or the model server; 1 time one was tried again" in summary(
+        {"hold": 2, "retry": 1, "handed_back": 5}, {}
     )
 
 
