@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from scraper.commands.dead import COMMANDS
+from scraper.commands.dead.list import NARROW, row
 from scraper.main import main
 from scraper.models import Failure, Page, ParkReason, Remains
 from scraper.store.sqlite import SqliteStore
@@ -169,6 +170,17 @@ def test_of_an_id_cut_too_short_it_says_how_much_is_needed(shelf):
     assert "give 8 characters or more" in said("show", "9572413", code=1).output
     assert "give 8 characters or more" in said("drop", "9572413", "--yes", code=1).stderr
     assert "characters" not in said("show", "order-1", code=1).output
+
+
+def test_a_narrow_terminal_shows_the_error_below_and_cuts_no_pipe_off():
+    task = ("4s", "not_html", "f5c81acff428ce997f0058bf7b726b52", "https://shop.example/a", "not a web page but a PDF")
+    assert row(*task, width=80) == [
+        "  4s  not_html         f5c81acff428ce997f0058bf7b726b52",
+        "      https://shop.example/a                    not a web page but a PDF",
+    ]
+    assert len(row(*task, width=NARROW)) == len(row(*task, width=0)) == 1
+    assert len(row(*task[:-1], "e" * 500, width=0)[0]) > 500
+    assert max(map(len, row(*task[:-1], "e" * 500, width=80))) == 80
 
 
 # ---- replay

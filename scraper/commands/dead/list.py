@@ -53,6 +53,17 @@ async def list_parked(settings: Settings, selected: Selection, *, limit: int, sh
     show.end(sum(counts.values()) - shown)
 
 
+NARROW = 140
+"""A terminal of fewer columns would show no errors in one line."""
+
+
+def row(age: str, reason: str, task_id: str, url: str, error: str, *, width: int) -> list[str]:
+    """A parked task in one line, or two on a narrow terminal; `width` 0: no terminal, and nothing is cut."""
+    task, page = f"{age:>4}  {reason:<15}  {task_id:<32}", f"{url:<40}  {error}"
+    lines = [task.rstrip(), f"      {page}"] if 0 < width < NARROW else [f"{task}  {page}"]
+    return [line[:width] if width else line for line in lines]
+
+
 class _ShowTable:
     """For a person; the texts of strangers are defused and cut to the width of the terminal."""
 
@@ -68,14 +79,17 @@ class _ShowTable:
             f"{sum(counts.values()):8}  parked" + (f"; {waiting} more wait in the queue again" if waiting else "")
         )
         if counts:
-            self._echo(f"\n{'AGE':>4}  {'REASON':<15}  {'ID':<32}  {'URL OR FILE':<40}  ERROR")
+            self._echo("")
+            self._row("AGE", "REASON", "ID", "URL OR FILE", "ERROR")
 
     def task(self, result: Result) -> None:
         age = spoken(self._now - result.finished_at)
         url = in_one_line(result.url or _file(result), most=40 if self._width else 0)
-        task_id = in_one_line(result.task_id)
-        line = f"{age:>4}  {result.reason:<15}  {task_id:<32}  {url:<40}  {in_one_line(result.error or '')}"
-        self._echo(line[: self._width] if self._width else line)
+        self._row(age, str(result.reason), in_one_line(result.task_id), url, in_one_line(result.error or ""))
+
+    def _row(self, age: str, reason: str, task_id: str, url: str, error: str) -> None:
+        for line in row(age, reason, task_id, url, error, width=self._width):
+            self._echo(line)
 
     def end(self, left: int) -> None:
         if left > 0:
