@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -72,12 +73,22 @@ class Group(click.Group):
         prepare_standard_output()
         return super().main(*arguments, **options)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _errors_in_one_line():  # --help and --version write here
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with standard_output():
-                return super().invoke(ctx)
-        except ScraperError as error:
-            raise click.ClickException(defused(str(error))) from error  # it may quote a file's name, or a broker
+        with _errors_in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        with standard_output():
+            yield
+    except ScraperError as error:
+        raise click.ClickException(defused(str(error))) from error  # it may quote a file's name, or a broker
 
 
 def read_settings(env_file: Path = ENV_FILE) -> Settings:

@@ -305,7 +305,7 @@ async def test_a_port_that_is_taken_is_a_warning_and_everything_goes_on(source):
     assert "set another HTTP_PORT" in event.message
 
 
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "x" * 64])
 def test_an_address_that_is_not_this_hosts_is_named(host):
     with pytest.raises(CannotListen, match=host.replace(".", r"\.")):
         listen(host, 0)
