@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scraper.errors import Misconfigured, Permanent
 from scraper.models import Schema
+from scraper.schemas import LONGEST_FILE
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _MODEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -35,6 +36,8 @@ def load_schema(
         check_schema(schema)
     except Permanent as error:
         raise Misconfigured(f"{called}: {str(error).removeprefix('schema: ')}") from error
+    except OSError as error:
+        raise Misconfigured(f"{called}: cannot be read ({error.strerror})") from error
     return schema
 
 
@@ -48,14 +51,16 @@ def _load(source: str, named_schema: Callable[[str], Schema], called: str) -> Sc
 
 def _of_file(path: Path, called: str) -> Schema:
     try:
-        schema = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise Misconfigured(f"{called}: cannot be read ({error.strerror})") from error
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_FILE + 1)
+        if len(text) > LONGEST_FILE:
+            raise Misconfigured(f"{called}: is longer than {LONGEST_FILE} characters, and so no schema")
+        schema = json.loads(text)
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{called}: not UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise Misconfigured(f"{called}: not JSON: {error.msg} at {where}") from error
+        raise Misconfigured(f"{called}: not JSON: {error.msg.removesuffix(' at')} at {where}") from error
     except RecursionError as error:
         raise Misconfigured(f"{called}: nested too deeply") from error
     except ValueError as error:  # the one thing left that Python refuses to read

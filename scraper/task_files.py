@@ -304,7 +304,7 @@ def _object(text: str) -> dict[str, Json]:
     try:
         task = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError("not a task: nested too deeply") from None
     if not isinstance(task, dict):

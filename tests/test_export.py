@@ -275,6 +275,8 @@ def is_device(path):
 
 
 async def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
+    with pytest.raises(Misconfigured, match=r"cannot be written \(File name too long\)"):
+        await export(store, tmp_path / ("x" * 300), format="jsonl", statuses=("done",))
     with pytest.raises(Misconfigured, match=r"missing/out.jsonl: cannot be written \(No such file or directory\)"):
         await export(store, tmp_path / "missing" / "out.jsonl", format="jsonl")
     with pytest.raises(Misconfigured, match=r"cannot be written \(Is a directory\)"):

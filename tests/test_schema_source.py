@@ -108,3 +108,13 @@ def test_what_is_wrong_with_a_schema_is_not_called_a_schema_twice():
 
     with pytest.raises(Misconfigured, match=r"^--schema prodct: there is none named prodct$"):
         load_schema("prodct", named_schema=named_schema)
+
+
+def test_a_source_without_end_is_refused():
+    with pytest.raises(Misconfigured, match=r"--schema /dev/zero: is longer than \d+ characters, and so no schema"):
+        load("/dev/zero")
+
+
+def test_a_name_that_no_file_could_have_is_refused():
+    with pytest.raises(Misconfigured, match=r"cannot be read \(File name too long\)"):
+        load(f"shop:{'x' * 300}")

@@ -178,3 +178,10 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 def test_a_name_that_there_is_not_says_which_there_are():
     with pytest.raises(Permanent, match=r"no schema named 'prodct' .*; there are: article, event, .*product, recipe"):
         named_schema("prodct")
+
+
+def test_a_file_that_is_far_too_long_is_not_read(tmp_path):
+    with (tmp_path / "mine.json").open("wb") as file:
+        file.truncate(1 << 40)  # without taking room
+    with pytest.raises(Permanent, match=r"mine\.json has \d+ bytes; no schema has more than"):
+        named_schema("mine", folder=tmp_path)

@@ -21,9 +21,9 @@ def destination(out: Path | BinaryIO) -> Iterator[Output]:
         yield Output(out, "standard output")
         return
     target = Path(os.path.realpath(out))  # through a link, not over it
-    in_place = target.exists() and not target.is_file()  # /dev/null, a named pipe
-    writing = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        in_place = target.exists() and not target.is_file()  # /dev/null, a named pipe
+        writing = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.tmp")
         if not in_place:
             writing.unlink(missing_ok=True)  # left by a process of the same number that was killed
         file = writing.open("wb" if in_place else "xb")  # not through a link that somebody else has laid there

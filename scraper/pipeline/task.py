@@ -77,7 +77,7 @@ def _json(body: bytes) -> Json:
         raise _bad(f"the body is not UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise _bad(f"the body is not JSON: {error.msg} at {where}") from error
+        raise _bad(f"the body is not JSON: {error.msg.removesuffix(' at')} at {where}") from error
     except NotStrict as error:
         what = error if error.key is None else f"the key {error.key[:MAX_NAME_CHARS]!r} twice in one object"
         raise _bad(f"the body has {what}") from error

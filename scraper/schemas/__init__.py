@@ -12,6 +12,8 @@ from typing import Final
 from scraper.errors import Permanent
 from scraper.models import ParkReason, Schema
 
+LONGEST_FILE: Final = 1 << 20
+"""Of a schema, which may have 65,536 characters without its blanks: what is longer was named by mistake."""
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _PACKAGE: Final = Path(__file__).parent
 
@@ -32,6 +34,8 @@ def named_schema(name: str, *, folder: Path | None = None) -> Schema:
         path = place / f"{name}.json"
         try:
             found = path.stat()
+            if found.st_size > LONGEST_FILE:
+                raise _bad(f"{path.name} has {found.st_size} bytes; no schema has more than {LONGEST_FILE}")
             if S_ISREG(found.st_mode):
                 return _read(path, found.st_mtime_ns)
         except (FileNotFoundError, NotADirectoryError):

@@ -36,7 +36,9 @@ def shell(service, redirected):
     )
 
 
-@pytest.mark.parametrize("command", ["export", "status", "check --json", "dead list", "dead export", "--help", "dead --help"])
+@pytest.mark.parametrize(
+    "command", ["export", "status", "check --json", "dead list", "dead export", "--help", "dead --help"]
+)
 def test_a_full_disk_is_one_line(service, command):
     ran = shell(service, f"{command} > /dev/full")
     assert ran.returncode == 1

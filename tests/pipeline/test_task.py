@@ -71,6 +71,7 @@ def test_a_byte_order_mark_is_no_mistake():
         (b"\xff\xfe{", "not UTF-8"),
         (b'{"url": "\xed\xa0\x80"}', "not UTF-8"),
         ("{", "line 1 column 2"),
+        (b'{"url": "\x01"}', "JSON: Invalid control character at line 1 column 10"),
         ("[]", "a task is a JSON object, this is list"),
         ("null", "a task is a JSON object"),
         ('{"url": NaN}', "NaN"),
