@@ -141,7 +141,7 @@ def _body(
 
 def _changed(body: bytes, changes: Mapping[str, Json]) -> bytes:
     try:
-        fields = read_strict(body.removeprefix(b"\xef\xbb\xbf").decode())
+        fields = read_strict(body.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):

@@ -3,7 +3,7 @@ from types import MappingProxyType
 
 import pytest
 
-from scraper.json_text import MAX_DEPTH, read_json, read_strict, storable, write_json
+from scraper.json_text import MAX_DEPTH, NotStrict, read_json, read_strict, storable, write_json
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,44 @@ def test_what_is_nested_too_deeply_to_be_written_everywhere_is_not_read(kind):
 def test_many_brackets_are_not_deep():
     text = write_json({"html": "[{" * 10_000, "list": [[1, {"a": []}]] * 1000})
     assert read_strict(text) == read_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ' {"a": [1, -0, -0.0, 2.5e-3, null, true], "\\u0061b": "Gr\u00fc\u00dfe \\ud83d\\ude00", "": {}}\n',
+        f"[{2**80}, 0.1, 1e308, 5e-324, 123456789.123456789123456789]",
+        '["\\ud800 is half a character", "\\u0000"]',
+        f"{'[' * 300}{']' * 300}",
+    ],
+)
+def test_what_is_strict_is_read_as_python_reads_it(text):
+    for given in (text, text.encode()):
+        assert repr(read_strict(given)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"a": 1, "b": {"c": 1, "\\u0063": 2}}', "c"),
+        ('[{"a": NaN}]', None),
+        ("-Infinity", None),
+        ('{"a": [1, {"b": -1e999}]}', None),
+        (f"[{'9' * 400}.5]", None),
+    ],
+)
+def test_what_python_reads_and_json_does_not_allow_is_refused(text, key):
+    for given in (text, text.encode()):
+        with pytest.raises(NotStrict) as refused:
+            read_strict(given)
+        assert refused.value.key == key
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1} 2', "['a']", '"\t"', "01", "9" * 5000])
+def test_what_is_no_json_is_refused_as_python_refuses_it(text):
+    with pytest.raises(ValueError, match=r"\S") as expected:
+        json.loads(text)
+    for given in (text, text.encode()):
+        with pytest.raises(ValueError, match=r"\S") as refused:
+            read_strict(given)
+        assert str(refused.value) == str(expected.value)
