@@ -54,7 +54,10 @@ def command(*, until_empty: bool) -> None:
     """
     from scraper.event_loop import run
 
-    exit_code, last_words = run(supervise(read_settings(), until_empty=until_empty, say=_say))
+    settings = read_settings()
+    if not until_empty and _is_for_people(settings):
+        _say(_welcome(settings))
+    exit_code, last_words = run(supervise(settings, until_empty=until_empty, say=_say))
     if last_words:
         _say(last_words)
     sys.exit(exit_code)
@@ -153,8 +156,26 @@ def _interrupted(
     text = finishing(in_hand=in_hand, drain_seconds=settings.drain_seconds)
     if panel:
         panel.note(text)
-    elif settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty()):
+    elif _is_for_people(settings):
         say(text)
+
+
+def _is_for_people(settings: Settings) -> bool:
+    return settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())
+
+
+def _welcome(settings: Settings) -> str:
+    from scraper.observability.progress import welcome
+
+    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+    return welcome(
+        workers=settings.workers,
+        consumers=settings.concurrent_consumers_per_worker,
+        queue=without_credentials(settings.broker_url),
+        model_server=without_credentials(settings.vllm_base_url),
+        limits=f"{settings.vllm_max_concurrent} in flight and {settings.vllm_requests_per_minute:g} a minute at most",
+        page=f"http://{host}:{settings.http_port}/" if settings.http_port else "",
+    )
 
 
 async def _left(settings: Settings) -> str:

@@ -36,6 +36,18 @@ class UntilEmpty:
         return now - self._empty_since >= EMPTY_FOR_SECONDS
 
 
+def welcome(*, workers: int, consumers: int, queue: str, model_server: str, limits: str, page: str) -> str:
+    """What a run that nobody's panel shows says first on a terminal; `page`: where the status page is, if anywhere."""
+    each = "" if workers == 1 else " each"
+    watch = f"`scraper status`, `python scripts/monitor_throttling.py --attach`, {page or '`scraper dashboard`'}"
+    return (
+        f"{number_of('worker', workers)} with {number_of('consumer', consumers)}{each} for {queue}, asking "
+        f"{model_server} with {limits}\n"
+        f"how far it is: {watch}; new tasks: `scraper submit`\n"
+        "ctrl-c finishes what the model works on, a second ctrl-c stops at once"
+    )
+
+
 def finishing(*, in_hand: int, drain_seconds: float) -> str:
     """What a first ctrl-c is answered with."""
     what = (

@@ -1,4 +1,4 @@
-from scraper.observability.progress import UntilEmpty, finishing, left_behind, summary, what_now
+from scraper.observability.progress import UntilEmpty, finishing, left_behind, summary, welcome, what_now
 from scraper.observability.tally import Tally
 from tests.observability.facts import settled
 
@@ -55,6 +55,18 @@ def test_the_last_words_say_why_tasks_came_more_than_once():
     assert "; 2 times a task went back to wait for its site or the model server; 1 time one was tried again" in summary(
         {"hold": 2, "retry": 1, "handed_back": 5}, {}
     )
+
+
+def test_a_run_without_a_panel_says_first_what_runs_how_to_watch_and_how_to_stop_it():
+    run = {"queue": "sqlite:///q.db", "model_server": "http://m/v1", "limits": "2 in flight"}
+    alone = welcome(workers=1, consumers=3, page="", **run).splitlines()
+    assert alone[0] == "1 worker with 3 consumers for sqlite:///q.db, asking http://m/v1 with 2 in flight"
+    assert "`scraper status`" in alone[1]
+    assert "`scraper dashboard`" in alone[1]
+    assert "ctrl-c" in alone[2]
+    served = welcome(workers=2, consumers=3, page="http://127.0.0.1:8080/", **run)
+    assert served.startswith("2 workers with 3 consumers each for")
+    assert "http://127.0.0.1:8080/" in served
 
 
 def test_a_first_ctrl_c_is_answered_with_what_is_in_hand_and_how_to_stop_at_once():
