@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +48,26 @@ def test_every_command_of_the_readme_exists_and_has_an_example(command):
     helped = CliRunner().invoke(main, [command, "--help"])
     assert helped.exit_code == 0
     assert "Example" in helped.output
+
+
+@pytest.mark.parametrize(
+    "line",
+    sorted(set(re.findall(r"^(?:python -m scraper\.main|scraper) ([^#|\n]*?) *(?:#.*)?$", README, re.MULTILINE))),
+)
+def test_every_command_of_the_readme_takes_its_options(line):
+    helped = CliRunner().invoke(main, [*shlex.split(line), "--help"])
+    assert helped.exit_code == 0, helped.output
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in ROOT.glob("*.md")))
+def test_whatever_a_document_links_to_is_there(document):
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_nothing_says_to_install_a_package_of_this_name_from_a_registry():
+    said = [*ROOT.glob("*.md"), ROOT / ".env.example", *(ROOT / "scraper").rglob("*.py")]
+    assert [path.name for path in said if re.search(r"pip install ['\"]?scraper", path.read_text())] == []
 
 
 def test_the_readmes_table_of_commands_is_the_list_of_commands():
