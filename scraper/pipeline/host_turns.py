@@ -11,8 +11,11 @@ another boot are ignored. Everything here blocks: call it from a thread.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -47,22 +50,10 @@ class HostTurns:
         self._taken = 0
         own_folder(path.parent)
         try:
-            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare()
-            except sqlite3.Error:
-                self._db.close()
-                raise
+            with _alone(path.parent):
+                self._db = _opened(path)
         except (OSError, sqlite3.Error) as error:
             raise Misconfigured(f"RUN_DIR: the table of host turns {path} cannot be used: {error}") from error
-
-    def _prepare(self) -> None:
-        use_write_ahead_log(self._db, busy_seconds=BUSY_SECONDS)  # without one it is slower and as right
-        self._db.execute("PRAGMA synchronous = OFF")  # worth nothing after a power cut: a reboot voids every row
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS host_turns ("
-            "host TEXT PRIMARY KEY, next_at REAL NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID"
-        )
 
     def take(self, host: str, *, delay_seconds: float, max_wait_seconds: float) -> Turn:
         """Reserve the host's next turn if it is at most `max_wait_seconds` away; the one after comes a delay later."""
@@ -127,3 +118,46 @@ class _Immediate:
                 self._db.in_transaction
             ):  # a commit that failed, on a full disk say: the next turn must not stumble over it
                 self._db.execute("ROLLBACK")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A table that a power cut has damaged is made anew: the reboot voids every row anyway."""
+    try:
+        return _whole(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    return _whole(path)
+
+
+def _whole(path: Path) -> sqlite3.Connection:
+    """The table, opened and looked through. Raises sqlite3.Error."""
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        use_write_ahead_log(database, busy_seconds=BUSY_SECONDS)  # without one it is slower and as right
+        database.execute("PRAGMA synchronous = OFF")  # worth nothing after a power cut: a reboot voids every row
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS host_turns ("
+            "host TEXT PRIMARY KEY, next_at REAL NOT NULL, boot TEXT NOT NULL) WITHOUT ROWID"
+        )
+        if (found := database.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+            damaged = sqlite3.DatabaseError(*found)
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of several processes that find it damaged, none removes what another has just made."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)

@@ -1,6 +1,7 @@
 import multiprocessing
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -115,9 +116,41 @@ def test_hosts_whose_moment_has_passed_are_forgotten(turns, path, clock):
     db.close()
 
 
-def test_a_damaged_table_stops_start_up_and_names_the_setting_and_the_file(path, clock):
+NO_DATABASE = b"this is not a database, whatever its name says " * 100
+
+
+def damaged_within(path):
+    """A database whose header is right and whose table is not, as where a power cut tore its pages."""
+    HostTurns(path, clock=Clock(), boot="before").close()
+    pages = path.read_bytes()
+    path.write_bytes(pages[:4096] + b"\xff" * (len(pages) - 4096))
+    return path
+
+
+@pytest.mark.parametrize("damage", ["all of it", "its pages"])
+def test_a_table_that_a_power_cut_damaged_is_made_anew(path, clock, damage):
     path.parent.mkdir()
-    path.write_bytes(b"this is not a database, whatever its name says " * 100)
+    if damage == "its pages":
+        damaged_within(path)
+    else:
+        path.write_bytes(NO_DATABASE)
+    with closing(HostTurns(path, clock=clock)) as first, closing(HostTurns(path, clock=clock)) as second:
+        assert take(first) == in_time(0)
+        assert take(second) == in_time(1)
+
+
+def test_processes_that_find_it_damaged_together_share_the_one_that_is_made(path, clock):
+    path.parent.mkdir()
+    path.write_bytes(NO_DATABASE)
+    with ThreadPoolExecutor(8) as threads, ExitStack() as stack:
+        opened = list(threads.map(lambda _: HostTurns(path, clock=clock), range(8)))
+        for each in opened:
+            stack.callback(each.close)
+        assert sorted(take(each, limit=10).wait_seconds for each in opened) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_table_that_cannot_be_opened_stops_start_up_and_names_the_setting_and_the_file(path, clock):
+    path.mkdir(parents=True)
     with pytest.raises(Misconfigured, match=r"RUN_DIR.*turns\.sqlite"):
         HostTurns(path, clock=clock)
 
