@@ -48,9 +48,9 @@ _TOO_COMMON: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """What is known of the field that a value is for."""
+    """What is known of the field that a value is for; one object for all fields alike, while they are remembered."""
 
     name: str = ""
     format: str = ""

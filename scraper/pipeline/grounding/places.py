@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from scraper.models import Json, Schema
 from scraper.pipeline.grounding.fields import Field, field
@@ -21,8 +21,7 @@ KEPT: Final = 64  # schemas
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One scalar of an answer."""
 
     path: Path
@@ -68,7 +67,7 @@ def _shapes_of(schema: Schema) -> _Shapes:
 def _cannot_be_looked_up(value: Json, shape: _Shape) -> bool:
     if isinstance(value, bool) or value is None or (isinstance(value, str) and not value.strip()):
         return True
-    return any(value in part.get("enum", ()) or ("const" in part and part["const"] == value) for part in shape.parts)
+    return value in shape.choices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +77,9 @@ class _Shape:
     parts: tuple[Mapping[str, Json], ...]
     field: Field
     derived: bool
-    listed: bool = False  # one of several of its kind
+    listed: bool  # one of several of its kind
+    choices: tuple[Json, ...]  # members of an enumeration
+    tuples: bool  # its items are told apart by their places
 
 
 class _Shapes:
@@ -91,8 +92,7 @@ class _Shapes:
         self._kept = [self.root]  # a shape that is known must stay, or its id would be another's
 
     def child(self, parent: _Shape, step: str | int) -> _Shape:
-        tuples = any("prefixItems" in part or isinstance(part.get("items"), list) for part in parent.parts)
-        key = (id(parent), step if isinstance(step, str) or tuples else 0)
+        key = (id(parent), step if isinstance(step, str) or parent.tuples else 0)
         shape = self._known.get(key)
         if shape is None:
             found = [below for part in parent.parts for below in _below(part, step)]
@@ -108,7 +108,12 @@ class _Shapes:
         parts = tuple(self._speaking(schemas))
         about = {key: part[key] for part in reversed(parts) for key in ("format", "title") if key in part}
         derived = derived or any(part.get("x-derived") is True for part in parts)
-        return _Shape(parts, field(name, about, listed=listed), derived, listed)
+        choices = (
+            *(each for part in parts for each in part.get("enum", ())),
+            *(part["const"] for part in parts if "const" in part),
+        )
+        tuples = any("prefixItems" in part or isinstance(part.get("items"), list) for part in parts)
+        return _Shape(parts, field(name, about, listed=listed), derived, listed, choices, tuples)
 
     def _speaking(self, schemas: list[Json]) -> Iterator[Mapping[str, Json]]:
         """`schemas` and those that they refer to or are put together from."""

@@ -40,10 +40,11 @@ class Known:
 
 def known_values(document: Document, schema: CompiledSchema) -> Known:
     """What `document` answers of `schema` by its own data. What is not certain is left out. Never raises."""
-    if not document.structured:
+    plans = [plan for plan in plans_for(schema) if plan.may_be_answered(document.structured)]
+    if not plans:
         return Known()
     page = Page.of(document, document.structured[0]["value"])
-    for plan in plans_for(schema):
+    for plan in plans:
         about = _about(document.structured, plan.thing, page)
         on_trail = any(each.said.trail for each in plan.asked)
         trail = trails(document.structured, page.names, url=page.url) if on_trail else {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
+from scraper.models import Json
 from scraper.pipeline.schema import KEPT, CompiledSchema
 from scraper.pipeline.structured.things import SUBJECTS, THINGS
 from scraper.pipeline.structured.vocabulary import SOURCES, Property, Thing
@@ -25,12 +26,23 @@ class Asked:
     whole: bool = False  # whether `inside` are all the fields there are
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """A kind of thing that the schema may be about, and the fields that it then has."""
 
     thing: Thing
     asked: tuple[Asked, ...]
+
+    def may_be_answered(self, structured: Sequence[Json]) -> bool:
+        """Whether anything that a page says about itself can be about a field that is asked for."""
+        return any(
+            each["source"] != "page" and (each["source"] != "meta" or not self._metas.isdisjoint(each["value"]))
+            for each in structured
+        )
+
+    @cached_property
+    def _metas(self) -> frozenset[str]:
+        return frozenset(name for each in self.asked for name in each.said.meta)
 
 
 @lru_cache(KEPT)
