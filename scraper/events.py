@@ -50,6 +50,7 @@ class WorkerRestarted(Event):
     worker: int
     exit_code: int
     restart_in_s: float
+    usually: str = ""  # what the signal that ended it usually comes of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the end of a process that was never ready usually means, and what to do about it."""
+"""What the end of a worker that nobody asked for usually means, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXIT_NOT_STARTED: Final = 71
 """Nobody could even start it (EX_OSERR of sysexits.h)."""
 
 _MEMORY = "a worker takes about 75 MB: look at `free -m` and `ulimit -v`, give it more memory or lower WORKERS"
-_INSTALLATION = "`scraper check` finds what is missing, `pip install --force-reinstall` mends a damaged installation"
+_INSTALLATION = "`pip check` finds what is missing, `pip install --force-reinstall` mends what is damaged"
 _USUALLY = {
     1: f"a package is missing or damaged, or memory is short; its own last lines say which. {_INSTALLATION}; {_MEMORY}",
     EXIT_NOT_STARTED: f"no memory or no process was left, or its Python is gone; look at `ulimit -u`, {_MEMORY}",

@@ -146,7 +146,8 @@ class Supervisor:
             elif clock() - started >= _HEALTHY_AFTER_SECONDS:
                 backoff = _FIRST_BACKOFF_SECONDS
             backoff = min(backoff, longest)
-            self._observe(WorkerRestarted(place.index, exit_code, backoff))
+            usually = usual_cause(exit_code) if place.ready and exit_code < 0 else ""
+            self._observe(WorkerRestarted(place.index, exit_code, backoff, usually))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), backoff)
             backoff *= 2

@@ -90,6 +90,7 @@ async def test_a_killed_worker_is_started_again():
         await watched.until(lambda: len(watched.lines) == 2)
     [restart] = watched.events
     assert (restart.worker, restart.exit_code) == (0, -signal.SIGKILL)
+    assert "memory ran out" in restart.usually
     assert watched.lines[0][1] != watched.lines[1][1]
 
 

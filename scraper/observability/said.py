@@ -31,6 +31,7 @@ from scraper.events import (
     WorkerStarted,
     WorkerStopped,
 )
+from scraper.exit_codes import exit_in_words
 from scraper.observability.view import number_of
 
 
@@ -96,8 +97,11 @@ def said(event: Event) -> str | None:  # noqa: C901, PLR0911, PLR0912 a table of
         case WorkerCannotStart():
             given_up = " and is given up" if event.given_up else ""
             times = number_of("time", event.times)
-            return f"worker {event.worker} ended with {event.exit_code} before it was ready, {times} in a row{given_up}"
+            ended = f"worker {event.worker} ended before it was ready ({exit_in_words(event.exit_code)})"
+            return f"{ended}, {times} in a row{given_up}"
         case WorkerRestarted():
-            return f"worker {event.worker} ended with {event.exit_code}; again in {event.restart_in_s:.0f} s"
+            return (
+                f"worker {event.worker} ended ({exit_in_words(event.exit_code)}); again in {event.restart_in_s:.0f} s"
+            )
         case _:
             return None
