@@ -21,7 +21,10 @@ def pieces_of(response: httpx.Response, *, at_most: int) -> AsyncIterator[bytes]
     if response.is_stream_consumed:  # read already by its transport
         return response.aiter_bytes()
     packed = response.headers.get("content-encoding")
-    return _unpacked(response, packed, at_most=at_most) if packed else response.aiter_raw()
+    if packed:
+        return _unpacked(response, packed, at_most=at_most)
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return aiter(response.stream)  # `aiter_raw` would count and cut what need not be
 
 
 async def read_beginning(response: httpx.Response, *, at_most: int) -> bytes:

@@ -122,6 +122,7 @@ class LLMClient:
         self._leaving.push_async_callback(self._http.aclose)
         self._extensions = {"timeout": self._http.timeout.as_dict()}
         self._server = ModelServer(self._http, base_url, secret=self._secret, model=model)
+        self._chat_headers = httpx.Headers({"host": self._server.chat_url.netloc.decode()} | self._headers).raw
         self._served = ServedModelMemory(self._server, observe=observe, found_wrong=self._throttle.found_wrong)
 
     async def __aenter__(self) -> Self:
@@ -342,11 +343,13 @@ class LLMClient:
     # --- the request ----------------------------------------------------------------------------------------------
 
     def _request(self, call: _Call) -> httpx.Request:
+        """Told as a stream, with all headers it goes out with: httpx's own way to them takes four times as long."""
+        body = _body(call.content)
         return httpx.Request(
             "POST",
             self._server.chat_url,
-            headers=self._headers,
-            content=_body(call.content),
+            headers=[*self._chat_headers, (b"content-length", b"%d" % len(body))],
+            stream=httpx.ByteStream(body),
             extensions=self._extensions,
         )
 
