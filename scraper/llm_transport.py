@@ -36,7 +36,7 @@ class ModelServerTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response with its body still to be read; close it."""
         head = request_head(request.method, request.url.raw_path, request.headers.raw)
-        body = await request.aread()
+        body = request.read()  # ours come whole
         where = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
         connection = self._take(where) or await self._connected(request, where)
         if (write_by := request.extensions.get("write_by")) is not None and _now() > write_by:
