@@ -66,11 +66,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One task being worked on, whichever deliveries wait for it. Its result: what is to be done with them."""
+    """One task being worked on, whichever deliveries wait for it. `end`: what is to be done with them."""
 
     identity: tuple[str, int]
     trace: Trace
-    task: asyncio.Task[Outcome]
+    consumer: asyncio.Task[None]  # that works on it
+    end: asyncio.Future[Outcome]
 
 
 class Worker:
@@ -130,7 +131,6 @@ class Worker:
                 await self._drain(loops, stop_now)
             finally:
                 await _cancelled(loops)
-                await _cancelled([job.task for job in self._jobs.values()])
             for loop in loops:
                 if not loop.cancelled():
                     loop.result()  # a consumer that ended by itself met a bug: let the process say so
@@ -158,8 +158,8 @@ class Worker:
             phase, answered = job.trace.phase, job.trace.answer is not None
             if worth_finishing(phase, answered=answered, model_away=model_away, store_away=store_away):
                 waiting += store_away and phase == "store"
-            elif not job.task.cancelling():
-                job.task.cancel()
+            elif not job.consumer.cancelling():
+                job.consumer.cancel()
         return waiting
 
     async def _consume(self, consumer: Consumer, handle: Callable[[Delivery], Awaitable[None]]) -> None:
@@ -210,16 +210,18 @@ class Worker:
         """Run the task, or join the job that runs it already."""
         identity = (task.content_sha256, delivery.message.submission)
         while (job := self._jobs.get(task.task_id)) is not None and job.identity != identity:
-            await asyncio.wait([job.task])
-        if job is None:
-            work = asyncio.create_task(self._work(task, delivery, trace))
-            job = self._jobs[task.task_id] = _Job(identity, trace, work)
-            work.add_done_callback(lambda _: self._jobs.pop(task.task_id))
+            await asyncio.wait([job.end])
+        if job is not None:
+            return await asyncio.shield(job.end), job.trace
+        consumer, end = asyncio.current_task(), asyncio.get_running_loop().create_future()
+        assert consumer is not None
+        self._jobs[task.task_id] = _Job(identity, trace, consumer, end)
         try:
-            return await asyncio.shield(job.task), job.trace
-        except asyncio.CancelledError:
-            job.task.cancel()  # only stopping cancels consumers, and whoever joined stops as well
-            raise
+            end.set_result(await self._work(task, delivery, trace))
+        finally:
+            del self._jobs[task.task_id]
+            end.cancel()  # where there is none: only stopping cancels consumers, and whoever joined stops as well
+        return end.result(), trace
 
     async def _work(self, task: Task, delivery: Delivery, trace: Trace) -> Outcome:
         """Until the store has it, where it ended. Whoever joined finds it there, and only settles."""
