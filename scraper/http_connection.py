@@ -216,9 +216,10 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             own = error.__context__  # raised by one of the methods below
-            self._fail(own if isinstance(own, NotHttp) else NotHttp(str(error)))
+            upgraded = isinstance(error, httptools.HttpParserUpgrade)  # whose text is a place in the data
+            self._fail(own if isinstance(own, NotHttp) else NotHttp("another protocol" if upgraded else str(error)))
         if self._bytes_besides > MOST_HEADERS * LONGEST_HEADER_BYTES:
-            self._fail(HeadTooLarge())
+            self._fail(HeadTooLarge("headers without end"))
         self._tell()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -238,7 +239,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MOST_HEADERS or len(name) + len(value) > LONGEST_HEADER_BYTES:
-            raise HeadTooLarge
+            raise HeadTooLarge("headers without end")
         if not self._head_read:  # behind a chunked body come trailers
             self.headers.append((name.rstrip(), value))
 

@@ -17,6 +17,7 @@ from scraper.llm_body import read_beginning
 from scraper.llm_errors import WrongScheme, ending_of, error_text, misconfiguration, transport_text, wrong_scheme
 from scraper.models import Json
 from scraper.server_address import server_address
+from scraper.terminal_text import in_one_line
 from scraper.throttle.verdict import Ending, Misconfiguration, ending_of_status
 
 QUESTION_SECONDS = 10.0
@@ -136,7 +137,7 @@ def _choice(body: bytes, model: str) -> Served:
     named = {card["id"]: card for card in cards if isinstance(card.get("id"), str)}
     if not named:
         return Away("/v1/models lists no model")
-    names = ", ".join(name[:60] for name in list(named)[:8])
+    names = ", ".join(in_one_line(name, most=60) for name in list(named)[:8])
     if model:
         if model not in named:
             return Misconfiguration(404, "VLLM_MODEL", f"the model server does not serve «{model[:100]}», but: {names}")

@@ -52,6 +52,7 @@ async def test_an_adapter_is_not_the_model():
     [
         (cards("a", "b"), "", "VLLM_MODEL", "name one of: a, b"),
         (cards("a", "b"), "c", "VLLM_MODEL", "does not serve «c», but: a, b"),
+        (cards("a\x1b[2J\n", "b"), "", "VLLM_MODEL", r"name one of: a\\x1b\[2J, b"),
         (answer_json(401, {"error": "Unauthorized"}), "", "VLLM_API_KEY", "refuses the key"),
         (answer_json(404, {"detail": "Not Found"}), "", "VLLM_BASE_URL", "http://host:8000/v1"),
     ],

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-_AGE: Final = re.compile(r"(\d{1,7})\s*([smhdw])", re.IGNORECASE)
+_AGE: Final = re.compile(r"(\d{1,7})\s*([smhdw])", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

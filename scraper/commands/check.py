@@ -16,6 +16,7 @@ from scraper.config import ENV_FILE, Settings, surprises
 from scraper.credentials import without_credentials
 from scraper.event_loop import run
 from scraper.events import ignore
+from scraper.terminal_text import in_one_line
 
 if TYPE_CHECKING:
     from scraper.check import Finding
@@ -35,7 +36,7 @@ def command(*, as_json: bool) -> None:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            click.echo(f"{_MARKS[finding.verdict]} {finding.what}: {finding.message}")
+            click.echo(in_one_line(f"{_MARKS[finding.verdict]} {finding.what}: {finding.message}"))
     sys.exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)
 
 
@@ -70,7 +71,8 @@ async def look_at_everything(settings: Settings) -> list[Finding]:
     async def model() -> str:
         async with open_llm_client(settings, throttle=None, observe=ignore) as client:
             served = await client.served_model()
-        return f"{served.name} at {without_credentials(settings.vllm_base_url)}, {served.max_model_len or '?'} tokens"
+        where, tokens = without_credentials(settings.vllm_base_url), served.max_model_len or "?"
+        return f"{in_one_line(served.name, most=200)} at {where}, {tokens} tokens"
 
     async def meeting_place() -> str:
         nonlocal known

@@ -21,7 +21,7 @@ def test_an_age_is_a_number_and_its_unit(text, age):
     assert Age().convert(text, None, None) == age
 
 
-@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "30 days", "99999999d"])
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "30 days", "99999999d", "٣d"])
 def test_anything_else_is_refused_with_an_example(text):
     with pytest.raises(click.BadParameter, match="30d"):
         Age().convert(text, None, None)

@@ -5,6 +5,7 @@ import os
 
 from scraper.commands import check, reaching
 from scraper.config import Settings
+from tests.scripted_server import ScriptedServer
 
 
 def checked(**settings):
@@ -56,6 +57,13 @@ async def test_check_says_why_a_broker_does_not_answer(monkeypatch, tmp_path):
     assert "amqp://***@127.0.0.1:9/ cannot be reached within 0.5 s (" in finding.message
     assert "is RabbitMQ running there? Start it, or correct BROKER_URL" in finding.message
     assert "hunter2" not in finding.message
+
+
+async def test_what_a_model_is_called_steers_no_terminal(tmp_path):
+    async with ScriptedServer(model="m\x1b[2J\n") as server:
+        found = await checked(run_dir=tmp_path / "run", vllm_base_url=server.base_url)(tmp_path)
+    assert found["VLLM_BASE_URL"].verdict == "ok"
+    assert found["VLLM_BASE_URL"].message.startswith(r"m\x1b[2J at http://")
 
 
 async def test_a_good_run_dir_says_who_shares_the_limits(tmp_path):
