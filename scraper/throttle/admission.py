@@ -334,17 +334,13 @@ class Admission:
         self.pacer.take(now)
         self._note_start(now)
         self.probes += probe
-        generation = self.breaker.generation
-        self._leases[lease] = Lease(
-            waiter.ticket, waiter.place, now, generation, probe, check, waiter.attempt_ns, waiter.owner
-        )
+        self._leases[lease] = Lease(now, self.breaker.generation, probe, check, waiter.attempt_ns, waiter.owner)
         return Grant(
             ticket=waiter.ticket,
             lease=lease,
             place=waiter.place,
             at=now,
             write_by=now + self.pacer.write_within,
-            generation=generation,
             probe=probe,
             check=check,
             waited=self._blocked.since(waiter.mark),

@@ -54,14 +54,5 @@ class Asking:
 class Held:
     """A granted lease, until its block is left."""
 
-    grant: Grant
-    attempt_seconds: float
-    at: int
+    holds: Holds  # what is said of it to a coordinator that may not know
     permit: RevocablePermit | None = None
-
-    def holds(self) -> Holds:
-        """What it says to a coordinator that may not know of it."""
-        grant = self.grant
-        return Holds(
-            grant.lease, grant.place, self.at, grant.generation, grant.probe, grant.check, self.attempt_seconds
-        )

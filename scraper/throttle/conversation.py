@@ -23,6 +23,7 @@ from scraper.throttle.protocol import (
     Cancel,
     Finds,
     Granted,
+    Holds,
     Message,
     Pong,
     Ready,
@@ -110,7 +111,7 @@ class Conversation:
     def start(self, lease: int, now: int) -> None:
         held = self.held.get(lease)
         if held is not None:
-            held.at = now
+            held.holds = held.holds._replace(at=now)
             self._say(Start(lease))
 
     def give_back(self, lease: int, verdict: Verdict, now: int) -> None:
@@ -130,7 +131,7 @@ class Conversation:
         for message in self._of_itself.values():
             self._say(message)
         for held in self.held.values():
-            self._say(held.holds())
+            self._say(held.holds)
         for finish in self._unsettled.again():
             self._say(finish)
         self._say(Ready())
@@ -177,9 +178,10 @@ class Conversation:
         if asking is None or asking.answer.done():
             self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way
             return
-        grant = grant_of(granted, booked=asking.booked)
-        self.held[granted.lease] = Held(grant, asking.attempt_seconds, grant.at)
-        asking.answer.set_result(grant)
+        self.held[granted.lease] = Held(
+            Holds(granted.lease, granted.at, granted.probe, granted.check, asking.attempt_seconds)
+        )
+        asking.answer.set_result(grant_of(granted, booked=asking.booked))
 
     def _hear_standing(self, standing: Standing, now: int) -> None:
         asking = self.asking.get(standing.id)

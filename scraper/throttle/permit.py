@@ -66,10 +66,6 @@ class TurnPermit:
         return to_seconds(self._grant.at)
 
     @property
-    def generation(self) -> int:
-        return self._grant.generation
-
-    @property
     def waited(self) -> Waited:
         return self._grant.waited
 

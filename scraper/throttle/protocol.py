@@ -25,7 +25,7 @@ from pydantic_core import from_json, to_json
 from scraper.events import Blocker
 from scraper.throttle.turn import OutOf
 
-VERSION = 4
+VERSION = 5
 LONGEST_LINE = 1 << 20
 MESSAGES_PER_LINE = 1000
 LARGEST = 1 << 63
@@ -68,9 +68,7 @@ class Holds(NamedTuple):
     """A lease that the client still uses, told again to each coordinator."""
 
     lease: int
-    place: int
     at: int
-    generation: int
     probe: bool
     check: bool
     attempt_seconds: float
@@ -143,7 +141,6 @@ class Granted(NamedTuple):
     place: int
     at: int
     write_by: int
-    generation: int
     probe: bool
     check: bool
     slot: float

@@ -285,8 +285,6 @@ class SharedAdmission:
         elif owner is None and not self._remembers and holds.at <= self._began:
             # Granted before the snapshot was lost: believe it. What this coordinator granted it would know.
             lease = Lease(
-                ticket=holds.place,
-                place=holds.place,
                 at=holds.at,
                 generation=-1,  # of a breaker that nobody remembers: its result decides nothing
                 probe=holds.probe,

@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from scraper.throttle.forked import keep_from_children
 
-FORMAT = 2
+FORMAT = 3
 PLACE_BYTES = 1 << 20
 """Room for each; 1,024 leases of 256 processes need a fifth of it. What is not written takes no room on disk."""
 _HEAD = b"%08x %016x %08x\n"  # checksum of the rest, number of the write, bytes of the body

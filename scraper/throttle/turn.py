@@ -22,7 +22,6 @@ class Grant(NamedTuple):
     place: int
     at: int
     write_by: int
-    generation: int
     probe: bool  # ask GET /health first
     check: bool  # ask GET /v1/models first
     waited: Waited
@@ -61,8 +60,6 @@ class Standing(NamedTuple):
 class Lease(NamedTuple):
     """One attempt in flight."""
 
-    ticket: int
-    place: int
     at: int
     generation: int
     probe: bool

@@ -703,7 +703,7 @@ async def test_who_gives_back_and_asks_again_at_once_says_both_in_one_line(share
             lines.append([type(message) for message in said])
             if isinstance(said[-1], Ask):
                 at = ns(now())
-                granted = Granted(said[-1].id, len(lines), 1, at, at + SECOND, 0, False, False, 0, 0, 0, 0, 0)  # noqa: FBT003 - a message
+                granted = Granted(said[-1].id, len(lines), 1, at, at + SECOND, False, False, 0, 0, 0, 0, 0)  # noqa: FBT003 - a message
                 writer.write(encode([granted]))
         writer.close()
 

@@ -312,9 +312,8 @@ class Throttle(RuleBasedStateMachine):
             assert not any(running.check for running in model.running.values()), "two checkers"
         model.starts.append(self.now)
         model.granted += 1
-        model.running[grant.lease] = Running(
-            grant.place, grant.at, grant.generation, grant.probe, grant.check, self.ATTEMPT
-        )
+        generation = self.admission.leases()[grant.lease].generation
+        model.running[grant.lease] = Running(grant.place, grant.at, generation, grant.probe, grant.check, self.ATTEMPT)
 
     # what must be true after every step
 

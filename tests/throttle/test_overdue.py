@@ -10,7 +10,7 @@ GRACE = ns(30)
 
 
 def lease(*, at, attempt_seconds):
-    return Lease(1, 1, ns(at), 0, False, False, ns(attempt_seconds), "a")  # noqa: FBT003 - a message
+    return Lease(ns(at), 0, False, False, ns(attempt_seconds), "a")  # noqa: FBT003 - a message
 
 
 EARLY, LATE = lease(at=0, attempt_seconds=10), lease(at=5, attempt_seconds=60)

@@ -31,12 +31,12 @@ MESSAGES = [
     Takes("scraper", 3, None),
     Finds("VLLM_MODEL: no such model"),
     Takes("scraper", 3, 12),
-    Holds(7, 3, 10**17, 2, True, False, 120.0),  # noqa: FBT003 - a message
+    Holds(7, 10**17, True, False, 120.0),  # noqa: FBT003 - a message
     Ask(1, None, None, 900.0, 120.0),
     Ask(1, 5, 600, None, 120),
     Bye(),
     Command("set", None, 30.0, None),
-    Granted(1, 2, 3, 4, 5, 6, False, True, 0.5, 1, 0.0, 2.25, 7),  # noqa: FBT003 - a message
+    Granted(1, 2, 3, 4, 5, False, True, 0.5, 1, 0.0, 2.25, 7),  # noqa: FBT003 - a message
     Standing(1, 2, "server_pause", 3, 4.5, 1, 2),
     State(0, 1, 2, 20.0, None, "closed", None),
     Report({"circuit": {"state": "open"}, "processes": [1, 2]}),

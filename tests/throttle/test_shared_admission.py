@@ -231,7 +231,7 @@ def test_a_member_that_only_lost_its_connection_keeps_its_leases_until_it_is_bac
     lease = host.lease("a", 1)
     host.shared.lose("a", ns(1))
     assert host.status(1)["in_flight"] == 1
-    host.join("a", at=2, holds=[Holds(lease, 1, 0, 0, False, False, 10.0)])  # noqa: FBT003 - a message
+    host.join("a", at=2, holds=[Holds(lease, 0, False, False, 10.0)])  # noqa: FBT003 - a message
     assert host.status(2)["in_flight"] == 1
     assert host.told("a", Revoked) == []
     host.say("a", finish(lease), at=3)
@@ -296,7 +296,7 @@ def test_who_comes_back_with_a_reaped_lease_is_told_to_stop(host):
     lease = host.lease("a", 1)
     host.shared.lose("a", ns(1))
     host.pass_to(40)
-    host.join("a", at=50, holds=[Holds(lease, 1, 0, 0, False, False, 10.0)])  # noqa: FBT003 - a message
+    host.join("a", at=50, holds=[Holds(lease, 0, False, False, 10.0)])  # noqa: FBT003 - a message
     assert host.told("a", Revoked) == [Revoked(lease)]
 
 
@@ -311,7 +311,7 @@ def test_a_successor_keeps_pace_slots_and_place(host):
     after = host.successor(0.3)
     after.join("b", at=0.3)
     after.say("b", ask(2, place=places[2]), ask(1, place=places[1]), at=0.3)
-    after.join("a", at=0.3, holds=[Holds(host.lease("a", 1), 1, 0, 0, False, False, 10.0)])  # noqa: FBT003 - a message
+    after.join("a", at=0.3, holds=[Holds(host.lease("a", 1), 0, False, False, 10.0)])  # noqa: FBT003 - a message
     after.say("a", ask(2), at=0.3)
     after.pass_to(0.99)
     assert after.granted("b") == []
@@ -436,7 +436,7 @@ def test_a_probes_late_start_is_kept_over_a_takeover(host):
     lease = host.lease("a", 1)
     host.say("a", Start(lease), at=60.7)
     written.join("b", at=61)
-    written.join("a", at=61, holds=[Holds(lease, 1, ns(60.7), 2, True, False, 10.0)])  # noqa: FBT003 - a message
+    written.join("a", at=61, holds=[Holds(lease, ns(60.7), True, False, 10.0)])  # noqa: FBT003 - a message
     written.say("a", finish(lease), at=61.1)
     written.say("b", ask(1), at=61.1)
     written.pass_to(61.69)
@@ -469,7 +469,7 @@ def test_without_a_snapshot_nothing_starts_for_one_interval():
 def test_without_a_snapshot_members_are_believed_what_they_hold():
     host = Host(fresh=False)
     host.shared.begin(ns(100))
-    host.join("a", at=100, brings=LIMITS._replace(max_concurrent=1), holds=[Holds(7, 7, ns(99), 3, False, False, 10.0)])  # noqa: FBT003 - a message
+    host.join("a", at=100, brings=LIMITS._replace(max_concurrent=1), holds=[Holds(7, ns(99), False, False, 10.0)])  # noqa: FBT003 - a message
     host.say("a", ask(1), at=100)
     host.pass_to(110)
     assert host.granted("a") == []
@@ -480,14 +480,14 @@ def test_without_a_snapshot_members_are_believed_what_they_hold():
 def test_without_a_snapshot_nobody_is_believed_a_lease_of_the_time_since():
     host = Host(fresh=False)
     host.shared.begin(ns(100))
-    host.join("a", at=101, holds=[Holds(7, 7, ns(100.5), 3, False, False, 10.0)])  # noqa: FBT003 - a message
+    host.join("a", at=101, holds=[Holds(7, ns(100.5), False, False, 10.0)])  # noqa: FBT003 - a message
     assert host.told("a", Revoked) == [Revoked(7)]
     assert host.status(101)["in_flight"] == 0
 
 
 def test_a_successor_with_a_snapshot_believes_nobody_a_lease_that_is_not_in_it(host):
     after = host.successor(5)
-    after.join("a", at=5, holds=[Holds(77, 7, ns(4), 0, False, False, 10.0)])  # noqa: FBT003 - a message
+    after.join("a", at=5, holds=[Holds(77, ns(4), False, False, 10.0)])  # noqa: FBT003 - a message
     assert after.told("a", Revoked) == [Revoked(77)]
     assert after.status(5)["in_flight"] == 0
 
@@ -711,9 +711,9 @@ def test_orders_that_make_no_sense_are_refused(host, command):
         LIMITS._replace(requests_per_minute=0),
         LIMITS._replace(threshold=0),
         LIMITS._replace(timeout_seconds=-1),
-        Holds(1, 1, 0, 0, False, False, 1.0),  # noqa: FBT003 - a message
+        Holds(1, 0, False, False, 1.0),  # noqa: FBT003 - a message
         finish_of(1, UNSENT)._replace(ending="exploded"),
-        Granted(1, 1, 1, 1, 1, 1, False, False, 0, 0, 0, 0, 0),  # noqa: FBT003 - a message
+        Granted(1, 1, 1, 1, 1, False, False, 0, 0, 0, 0, 0),  # noqa: FBT003 - a message
     ],
 )
 def test_what_no_client_says_is_refused(host, message):

@@ -102,6 +102,7 @@ class SharedThrottle(RuleBasedStateMachine):
         self.order = 0
         self.born = 0
         self.order_of = {}  # lease → its call's
+        self.generation_of = {}  # lease → the circuit's when it was granted
         self.starts = []  # of everything granted and not handed back unsent
         self.given = {}  # lease → token: what counts as in flight, by our own count
         self.since = {}  # lease → whose, and when its request began, as far as its coordinator knows
@@ -340,7 +341,7 @@ class SharedThrottle(RuleBasedStateMachine):
             granted, self.since[lease] = request.granted, (client.token, request.at)
             self.say(
                 client,
-                Holds(lease, granted.place, request.at, granted.generation, granted.probe, granted.check, ATTEMPT),
+                Holds(lease, request.at, granted.probe, granted.check, ATTEMPT),
             )
         for finish in client.unsettled.values():
             self.judge(client, finish)
@@ -401,7 +402,7 @@ class SharedThrottle(RuleBasedStateMachine):
             assert after == before, "judged twice"
         elif effect is Effect.NONE:
             assert self.same_but_for_the_probe(before), "10: what was never answered changed the circuit"
-        elif request is not None and request.granted.generation != before.generation:
+        elif request is not None and self.generation_of[finish.lease] != before.generation:
             assert after == before, "a result of an older generation changed something"
         elif before.state == "closed" and after.generation - before.generation in {0, 1}:
             expected = {Effect.SUCCESS: 0, Effect.FAILURE: before.failures + 1}.get(effect, before.failures)
@@ -502,6 +503,7 @@ class SharedThrottle(RuleBasedStateMachine):
         if granted.probe:
             assert not self.probes(), "6: two probes"
         self.given[granted.lease] = client.token
+        self.generation_of[granted.lease] = self.breaker().generation
         self.since[granted.lease] = client.token, self.now
         self.starts.append(self.now)
 
@@ -575,7 +577,7 @@ class SharedThrottle(RuleBasedStateMachine):
             for client in self.clients.values()
             for lease, request in client.running.items()
             if request.granted.probe and lease in self.given
-            if request.granted.generation == self.breaker().generation
+            if self.generation_of[lease] == self.breaker().generation
         ]
 
     def limits(self):
