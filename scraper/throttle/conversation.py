@@ -115,14 +115,14 @@ class Conversation:
             self._say(Start(lease))
 
     def give_back(self, lease: int, verdict: Verdict, now: int) -> None:
-        if self.held.pop(lease, None) is None:
+        held = self.held.pop(lease, None)
+        if held is None:
             return  # taken back already
         if verdict.ending.effect is Effect.SUCCESS:
             self._own_success = now
-        self._finish(lease, verdict)
-
-    def _finish(self, lease: int, verdict: Verdict) -> None:
-        self._say(self._unsettled.add(finish_of(lease, verdict)))
+        # Others start with their grant; when one of these did is told again, too: nobody may have heard it.
+        started_late = held.holds.probe or held.holds.check
+        self._say(self._unsettled.add(finish_of(lease, verdict), held=held.holds if started_late else None))
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
@@ -132,8 +132,8 @@ class Conversation:
             self._say(message)
         for held in self.held.values():
             self._say(held.holds)
-        for finish in self._unsettled.again():
-            self._say(finish)
+        for message in self._unsettled.again():
+            self._say(message)
         self._say(Ready())
         for asking in list(self.asking.values()):  # in the order of asking; those who know their place bring it
             if asking.is_over(now):
@@ -176,7 +176,7 @@ class Conversation:
         self._unsettled.settle(granted.settled)
         asking = self.asking.pop(granted.id, None)
         if asking is None or asking.answer.done():
-            self._finish(granted.lease, UNSENT)  # cancelled while the grant was on its way
+            self._say(self._unsettled.add(finish_of(granted.lease, UNSENT)))  # cancelled while it was on its way
             return
         self.held[granted.lease] = Held(
             Holds(granted.lease, granted.at, granted.probe, granted.check, asking.attempt_seconds)

@@ -1,7 +1,7 @@
 """What coordinator and clients say to each other: lines of JSON, each a list of messages, each a flat list.
 
-    client       Hello → Welcome, then Brings Takes? Finds? Holds* Finish* Ready Ask*, then as it comes: Ask Where
-                 Cancel Start Finish Brings Takes Finds
+    client       Hello → Welcome, then Brings Takes? Finds? Holds* (Holds? Finish)* Ready Ask*, then as it comes:
+                 Ask Where Cancel Start Finish Brings Takes Finds
     coordinator  as it comes: Granted Refused Standing Revoked State
     operator     Hello with an empty token → Welcome, then Command → Report
 
@@ -65,7 +65,7 @@ class Finds(NamedTuple):
 
 
 class Holds(NamedTuple):
-    """A lease that the client still uses, told again to each coordinator."""
+    """A lease that the client still uses, or has used since its start was late, told again to each coordinator."""
 
     lease: int
     at: int

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scraper.throttle.protocol import Finish
+from scraper.throttle.protocol import Finish, Holds
 
 
 class Unsettled:
     """In the order of saying. A coordinator says of how many that it heard on this connection it keeps the memory."""
 
     def __init__(self) -> None:
-        self._said: dict[int, Finish] = {}  # by lease
+        self._said: dict[int, tuple[Finish, Holds | None]] = {}  # by lease
         self._settled = 0  # of those said on the present connection
 
-    def add(self, finish: Finish) -> Finish:
-        self._said[finish.lease] = finish
+    def add(self, finish: Finish, *, held: Holds | None = None) -> Finish:
+        """`held`: what its lease was, where that had started later than it was granted."""
+        self._said[finish.lease] = finish, held
         return finish
 
-    def again(self) -> Iterator[Finish]:
-        """All of them, for a new connection, which counts from the beginning."""
+    def again(self) -> Iterator[Holds | Finish]:
+        """All of them, for a new connection, which counts from the beginning; a late start goes before its end."""
         self._settled = 0
-        yield from self._said.values()
+        for finish, held in self._said.values():
+            if held is not None:
+                yield held
+            yield finish
 
     def settle(self, count: int) -> None:
         """The first `count` said on this connection are written down."""

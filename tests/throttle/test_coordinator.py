@@ -481,6 +481,24 @@ async def test_a_verdict_is_told_to_the_successor_at_whichever_step_of_the_loop_
             assert (await status(client))["circuit"]["state"] == "open"
 
 
+async def test_a_probes_late_start_is_told_to_the_successor_at_whichever_step_of_the_loop_its_host_is_lost(tmp_path):
+    for steps in range(20):  # in some of them nobody hosts
+        run_dir = tmp_path / f"{steps}"
+        client = SharedRateLimiter(URL, run_dir=run_dir, breaker=CircuitBreaker(threshold=1, timeout_seconds=1))
+        async with Coordinator(URL, run_dir=run_dir) as host, client:
+            await attempt(client, ending=Ending.SERVER_ERROR)
+            async with client.admit() as permit:
+                assert permit.probe
+                await asyncio.sleep(T - 1)  # it asks for the server's health first
+                await host.close()
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                permit.start()
+                started = now()
+                permit.report(ANSWERED)
+            assert await attempt(client) == pytest.approx(started + T, abs=0.01)
+
+
 async def test_the_pace_holds_from_one_run_to_the_next(share):
     async with share() as a:
         first = await attempt(a)

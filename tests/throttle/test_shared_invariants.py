@@ -70,6 +70,7 @@ class Client:
     asking: dict[int, Call] = field(default_factory=dict)
     running: dict[int, Request] = field(default_factory=dict)
     unsettled: dict[int, Finish] = field(default_factory=dict)
+    started_late: dict[int, Holds] = field(default_factory=dict)  # of those unsettled
     settled: int = 0  # of those said on the present connection
     sleeping: list[Call] = field(default_factory=list)  # between two attempts
     unread: list = field(default_factory=list)
@@ -332,18 +333,17 @@ class SharedThrottle(RuleBasedStateMachine):
     # how members behave
 
     def join(self, client):
-        """As `SharedRateLimiter._introduce`."""
+        """As `Conversation.introduce`."""
         client.connected = True
         self.shared.join(client.token, client.process, self.now)
         self.say(client, client.brings)
         client.settled = 0
         for lease, request in client.running.items():
-            granted, self.since[lease] = request.granted, (client.token, request.at)
-            self.say(
-                client,
-                Holds(lease, request.at, granted.probe, granted.check, ATTEMPT),
-            )
-        for finish in client.unsettled.values():
+            self.since[lease] = client.token, request.at
+            self.say(client, self.holds(request))
+        for lease, finish in client.unsettled.items():
+            if lease in client.started_late:
+                self.say(client, client.started_late[lease])
             self.judge(client, finish)
         self.say(client, Ready())
         for lease in [lease for lease, token in self.given.items() if token == client.token]:
@@ -357,6 +357,10 @@ class SharedThrottle(RuleBasedStateMachine):
                 call.order = self.next_order()
             self.say(client, self.asked(number, call))
         self.take_turn()
+
+    def holds(self, request):
+        granted = request.granted
+        return Holds(granted.lease, request.at, granted.probe, granted.check, ATTEMPT)
 
     def ask(self, client, call):
         client.count += 1
@@ -389,6 +393,8 @@ class SharedThrottle(RuleBasedStateMachine):
         client.sleeping.append(Call(0, self.now, float("inf"), request.granted.place))
         client.sleeping[-1].order = self.order_of.pop(lease)
         finish = client.unsettled[lease] = finish_of(lease, verdict)
+        if request.granted.probe or request.granted.check:
+            client.started_late[lease] = self.holds(request)
         if client.connected:
             self.judge(client, finish, request)
 
@@ -426,6 +432,7 @@ class SharedThrottle(RuleBasedStateMachine):
         for lease in list(client.unsettled)[: granted.settled - client.settled]:
             client.settled += 1
             del client.unsettled[lease]
+            client.started_late.pop(lease, None)
         call = client.asking.pop(granted.id, None)
         self.order_of[granted.lease] = self.next_order() if call is None else call.order
         client.running[granted.lease] = Request(granted, granted.at)
