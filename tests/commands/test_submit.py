@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 
 import pytest
 from click.testing import CliRunner
@@ -117,7 +118,7 @@ def test_a_wait_is_said_once_with_how_it_ends_and_ctrl_c_says_how_far_it_came(tm
     os.mkfifo(tmp_path / "all.jsonl")
     with service.running("submit", "--schema", "product", "all.jsonl") as run, closing(other(tmp_path)) as held:
         assert run.stderr is not None
-        with (tmp_path / "all.jsonl").open("w") as pipe:  # opened by both: it has begun
+        with opened(tmp_path / "all.jsonl", run) as pipe:  # by both: it has begun
             held.execute("BEGIN IMMEDIATE")
             pipe.write("\n".join(tasks))
         said = [run.stderr.readline()]
@@ -140,6 +141,15 @@ def test_a_wait_is_said_once_with_how_it_ends_and_ctrl_c_says_how_far_it_came(tm
         assert said[1].startswith("the results store is back after ")
         assert said[2:] == ["1 queued, 2 skipped (done or waiting already), 0 refused"]
         assert code == 0
+
+
+def opened(fifo, reader):
+    """For writing, once `reader` has opened it."""
+    while reader.poll() is None:
+        with suppress(OSError):
+            return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "w")
+        time.sleep(0.01)
+    raise AssertionError(reader.stderr.read())
 
 
 def other(tmp_path):
