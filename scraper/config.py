@@ -205,8 +205,9 @@ class Settings(BaseSettings):
 def load_settings(env_file: Path = ENV_FILE, **overrides: Any) -> Settings:
     """The settings from the environment and `env_file`; raises Misconfigured with a line for each mistake."""
     nearly = list(_nearly_settings(os.environ))
-    if env_file.is_dir():
-        raise Misconfigured(f"{env_file}: a folder; settings are read from a file of this name")
+    if os.path.lexists(env_file) and not (env_file.is_file() or env_file.is_char_device()):
+        what = "a folder" if env_file.is_dir() else "a pipe, or a link that leads nowhere"
+        raise Misconfigured(f"{env_file}: {what}; settings are read from a file of this name")
     try:
         if wrong := list(_wrong_lines(env_file)):
             raise Misconfigured("\n".join([*wrong, *nearly]))

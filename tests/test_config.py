@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from scraper.config import (
     CHANGE_AT_RUN_TIME,
+    NO_ENV_FILE,
     Settings,
     as_environment,
     default_run_dir,
@@ -134,6 +136,18 @@ def test_an_unknown_key_in_the_env_file_is_refused(tmp_path):
     env.write_text("VLLM_MAX_CONCURRENCY=3\n")
     with pytest.raises(Misconfigured, match=r"VLLM_MAX_CONCURRENCY in .*\.env: there is no such setting"):
         load_settings(env)
+
+
+def test_an_env_file_that_is_none_is_not_passed_over(tmp_path):
+    folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "nowhere")
+    for path, what in ((folder, "a folder; "), (pipe, "a pipe, "), (link, "a link that leads nowhere; ")):
+        with pytest.raises(Misconfigured, match=what):
+            load_settings(path)
+    load_settings(NO_ENV_FILE)
+    load_settings(tmp_path / "not there")
 
 
 def test_an_env_file_that_is_no_text_is_refused_by_its_name(tmp_path):
