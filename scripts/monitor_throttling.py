@@ -66,6 +66,8 @@ def main(*, file: Path | None, no_follow: bool, attach: bool, as_json: bool) -> 
                 _Attached(shown, stop) if attach else _Log(shown, stop, _chunks(file, stop, to_the_end=no_follow), file)
             )
             _show(source, shown, stop)
+            if source.trouble is not None:
+                raise source.trouble
             view = source.view()
     except ScraperError as error:
         raise click.ClickException(str(error)) from error
@@ -122,6 +124,7 @@ class _Screen:
 
 class _Source(Protocol):
     ended: threading.Event
+    trouble: OSError | None  # why it ended
 
     def view(self) -> View: ...
 
@@ -165,6 +168,7 @@ class _Log:
 
     def __init__(self, shown: _Screen, stop: _Stop, chunks: Iterator[bytes], file: Path | None) -> None:
         self.ended = threading.Event()
+        self.trouble: OSError | None = None
         self._reader = LogReader(pass_on=shown.pass_on, every=REQUESTS_A_LINE, on_requests=shown.requests)
         self._chunks = chunks
         self._file = file
@@ -181,11 +185,12 @@ class _Log:
 
     def _read(self) -> None:
         try:
-            with suppress(OSError):
-                for chunk in self._chunks:
-                    self._reader.take(chunk)
-            self._reader.end()
+            for chunk in self._chunks:
+                self._reader.take(chunk)
+        except OSError as error:
+            self.trouble = error
         finally:
+            self._reader.end()
             self.ended.set()
 
 
@@ -197,6 +202,7 @@ class _Attached:
         from scraper.commands.attached import Attachment  # noqa: PLC0415 the same
 
         self.ended = threading.Event()
+        self.trouble: OSError | None = None
         self._shown = shown
         self._stop = stop
         self._attachment = Attachment(read_settings())
@@ -253,7 +259,7 @@ class _PlainScreen(_Screen):
         if words := _last_words(view, self.last_line):  # behind those of the workers it would look like news
             self._outlet.write(f"{plain_line(view)}\n{words}".encode())
         self._outlet.end(seconds=LAST_SECONDS)
-        _leave_quietly()
+        _leave(self._outlet)
 
 
 class _JsonScreen(_Screen):
@@ -277,7 +283,7 @@ class _JsonScreen(_Screen):
         self.show(view)
         for outlet in (self._outlet, self._others):
             outlet.end(seconds=LAST_SECONDS)
-        _leave_quietly()
+        _leave(self._outlet)
 
 
 class _PanelScreen(_Screen):
@@ -320,8 +326,12 @@ class _PanelScreen(_Screen):
             self._panel.log(self._passed.popleft())
 
 
-def _leave_quietly() -> None:
+def _leave(outlet: Outlet) -> None:
     """Without Python's own last flush, which complains where nobody reads any more."""
+    if outlet.trouble is not None:
+        with suppress(OSError):
+            os.write(2, f"Error: standard output: cannot be written ({outlet.trouble.strerror})\n".encode())
+        os._exit(1)
     os._exit(0)
 
 

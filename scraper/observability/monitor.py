@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from scraper.events import LlmRequest
@@ -144,6 +143,7 @@ class Outlet:
         self._changed = threading.Condition()
         self._ended = False
         self.closed = threading.Event()  # nobody reads any more
+        self.trouble: OSError | None = None  # why not, unless its reader has just gone
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -166,13 +166,18 @@ class Outlet:
             self._thread.join(seconds)
 
     def _work(self) -> None:
-        with suppress(OSError):
+        try:
             while (text := self._next()) is not None:
                 while text:
                     written = os.write(self._number, text)
                     self._written += written
                     text = text[written:]
-        self.closed.set()
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            self.trouble = error
+        finally:
+            self.closed.set()
 
     def _next(self) -> bytes | None:
         with self._changed:

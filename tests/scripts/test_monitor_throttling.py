@@ -119,6 +119,29 @@ def test_it_goes_on_reading_while_nobody_reads_what_it_says():
     assert said.endswith(b"25 tasks: 25 done, 0 parked\n")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_full_disk_is_one_line(arguments):
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [*MONITOR, *arguments],
+            input=log(3),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=HANGS_SECONDS,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == b"Error: standard output: cannot be written (No space left on device)\n"
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    ran = subprocess.run([*MONITOR, "--file", loop], capture_output=True, check=False, text=True, timeout=HANGS_SECONDS)
+    assert ran.returncode == 1
+    assert ran.stderr == f"Error: {loop}: Too many levels of symbolic links\n"
+
+
 def test_a_reader_of_it_that_goes_ends_it_quietly():
     with subprocess.Popen(MONITOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as monitor:
         monitor.stdout.close()
