@@ -125,7 +125,7 @@ def profile_tables(
 
 def ms_per_task(profile: Sequence[Mapping[str, Any]], *, tasks: int) -> float:
     """CPU time of the worker, once it was started."""
-    return sum(sample["seconds"] for sample in profile if sample["phase"] == "work") * 1000 / tasks
+    return sum(float(sample["seconds"]) for sample in profile if sample["phase"] == "work") * 1000 / tasks
 
 
 def _by(samples: Iterable[Mapping[str, Any]], names: Callable[[Mapping[str, Any]], Iterable[str]]) -> Counter[str]:

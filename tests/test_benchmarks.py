@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -99,22 +100,42 @@ def test_time_is_booked_to_whoever_asked_for_it():
     assert duty_of(["futures/thread.py:_worker", "thread: asyncio_0"]) == duty_of(loop) == OTHERWISE
 
 
+def inner_seconds(program, text):
+    """Of the functions of a program, by name, under the sampler."""
+    program.write_text(text)
+    out = program.with_suffix(".json")
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "sampler.py", out, program], check=True)
+    seconds = Counter()
+    for each in json.loads(out.read_text()):
+        seconds[each["stack"][0].rpartition(":")[2]] += each["seconds"]
+    return seconds
+
+
 def test_what_c_does_before_it_calls_python_is_its_callers(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
+    seconds = inner_seconds(
+        tmp_path / "program.py",
         "from itertools import islice\n"
         "def called(number): return True\n"
         "def skipping(): return next(filter(called, islice(range(10**7), 3 * 10**6, None)))\n"
-        "for _ in range(10): skipping()\n"
+        "for _ in range(10): skipping()\n",
     )
-    out = tmp_path / "profile.json"
-    subprocess.run([sys.executable, ROOT / "benchmarks" / "sampler.py", out, program], check=True)
-    seconds = dict.fromkeys(["skipping", "called"], 0.0)
-    for each in json.loads(out.read_text()):
-        inner = each["stack"][0].rpartition(":")[2]
-        if inner in seconds:
-            seconds[inner] += each["seconds"]
     assert seconds["skipping"] > seconds["called"]
+
+
+def test_what_was_done_before_a_wait_is_not_booked_to_waiting(tmp_path):
+    seconds = inner_seconds(
+        tmp_path / "program.py",
+        "import asyncio\n"
+        "def working(): sum(range(2 * 10**5))\n"
+        "def beside_it(): sum(range(10**6))\n"
+        "async def main():\n"
+        "    for _ in range(60):\n"
+        "        working()\n"
+        "        await asyncio.to_thread(beside_it)\n"
+        "asyncio.run(main())\n",
+    )
+    waiting = sum(each for name, each in seconds.items() if name.startswith(("Selector", "EpollSelector")))
+    assert seconds["working"] > waiting
 
 
 def test_a_side_whose_tasks_do_not_get_done_has_no_figures(tmp_path):
