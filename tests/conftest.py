@@ -1,6 +1,7 @@
 """Shared by all tests: a real RabbitMQ, and `@pytest.mark.virtual_time` for tests on the virtual-time event loop."""
 
 import asyncio
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,8 @@ settings.load_profile("steady")
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's "&": whatever a test starts would ignore ctrl-c
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "virtual_time: time jumps to the next timer when nothing is ready")
 
 

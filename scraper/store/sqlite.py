@@ -116,7 +116,7 @@ class SqliteStore:
                 database.execute(
                     _SAVE_REMAINS, (*packed(remains, keep_page=self._keeps_pages), storable(result.task_id))
                 )
-            for task_id in {result.task_id, settled_id}:
+            for task_id in {result.task_id, settled_id or result.task_id}:
                 database.execute("DELETE FROM results_submitted WHERE task_id = ?", (storable(task_id),))
             if settled_id and settled_id != result.task_id:
                 database.execute(_TAKE_BACK_PAGE, (storable(settled_id),))
