@@ -309,12 +309,12 @@ class Worker:
         self._tell_end(task_id, label, _reason(outcome), delivery, trace)
 
     async def _hand_back(self, delivery: Delivery, trace: Trace) -> None:
-        label: _Label = "lost"
+        reason = "stopping; the broker delivers it again"  # as it does once its consumer is closed
         with suppress(ScraperError, TimeoutError):
             async with asyncio.timeout(HAND_BACK_SECONDS):
                 await delivery.move(delay_seconds=0, attempts=delivery.message.attempts)
-                label = "handed_back"
-        self._tell_end(current_task.get(), label, "stopping", delivery, trace)
+                reason = "stopping"
+        self._tell_end(current_task.get(), "handed_back", reason, delivery, trace)
 
     def _tell_end(self, task_id: str, label: _Label, reason: str, delivery: Delivery, trace: Trace) -> None:
         trace.end(task_id, label, reason)

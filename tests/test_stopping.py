@@ -294,7 +294,7 @@ async def test_what_is_handed_back_ends_in_the_log(bench, monkeypatch, asked):
     assert bench.received() == ["a"]
 
 
-async def test_what_cannot_be_handed_back_ends_as_lost(bench, monkeypatch):
+async def test_what_the_broker_has_to_deliver_again_says_so_at_its_end(bench, monkeypatch):
     stage = Stage(a="wait_slot")
     await put(bench, "a")
     with monkeypatch.context() as patched:
@@ -303,4 +303,5 @@ async def test_what_cannot_be_handed_back_ends_as_lost(bench, monkeypatch):
             await stage.all_there()
             bench.stop.set()
             await bench.running
-    assert [end.outcome for end in bench.settled()] == ["lost"]
+    [end] = bench.settled()
+    assert (end.outcome, end.reason) == ("handed_back", "stopping; the broker delivers it again")

@@ -352,11 +352,14 @@ async def test_an_interrupted_run_until_empty_says_what_is_in_hand_and_what_is_l
     assert log.splitlines()[-1] == "0 tasks: 0 done, 0 parked; interrupted, 39 left in the queue"
 
 
-async def test_workers_of_a_killed_supervisor_finish_and_go(service, site):
+async def test_workers_of_a_killed_supervisor_finish_and_go(service, site, model):
     await submit(service, *[site.url(f"/product/{number}") for number in range(1, 40)])
     with service.running() as process:
         async for _ in until(process, "llm_request"):
             pass
+        async with asyncio.timeout(HANGS_SECONDS):
+            while not model.stats.requests:  # noqa: ASYNC110 one that is late is told and not sent
+                await asyncio.sleep(0.01)
         [worker] = children_of(process.pid)
         process.kill()
         async with asyncio.timeout(HANGS_SECONDS):
