@@ -132,7 +132,9 @@ class Store(Protocol):
         ...
 
     async def save(self, result: Result, remains: Remains | None = None, *, settled_id: str = "") -> bool:
-        """Durable before it returns, idempotent by task id. Returns whether this result stays.
+        """Durable before it returns, or with the ack that follows at the latest; idempotent by task id.
+
+        Returns whether this result stays.
 
         `done` replaces `parked` of the same id, never the other way round; of two that are done, or two that are
         parked, the newer submission stays. Takes the id off the submitted, and `settled_id`, which may be another.
