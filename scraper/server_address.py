@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _NAME: Final = re.compile(r"\w[\w.-]*")
+_IS_NONE: Final = "is no proper address: it must be http://host:port/v1 or https://…"
 
 
 def server_address(url: str) -> str:
@@ -23,11 +24,11 @@ def server_address(url: str) -> str:
         if ":" not in host:
             host.encode("idna")
     except ValueError:  # UnicodeError too: a label that no name server takes
-        raise ValueError("is no proper address") from None
+        raise ValueError(_IS_NONE) from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("must be http://host:port/v1 or https://…")
+        raise ValueError(_IS_NONE)
     if port == 0 or not (":" in host or _NAME.fullmatch(host)):
-        raise ValueError("is no proper address")
+        raise ValueError(_IS_NONE)
     if "?" in url or "#" in url:
         raise ValueError("must end with its path, as in http://host:port/v1, without ? and #")
     return url.rstrip("/")
