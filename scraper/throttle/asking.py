@@ -22,6 +22,7 @@ class Asking:
     """One waiter of this process."""
 
     number: int
+    permit: RevocablePermit  # for which it asks
     answer: asyncio.Future[Answer]
     hold_until: int | None
     work_seconds: float
@@ -55,4 +56,4 @@ class Held:
     """A granted lease, until its block is left."""
 
     holds: Holds  # what is said of it to a coordinator that may not know
-    permit: RevocablePermit | None = None
+    permit: RevocablePermit

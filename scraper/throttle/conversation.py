@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from scraper.events import Blocker, Observe, RateLimitWaiting
+from scraper.events import Blocker, Observe
 from scraper.throttle.asking import Asking, Held
 from scraper.throttle.nanoseconds import bounded_ns, ns
 from scraper.throttle.protocol import (
@@ -35,9 +35,8 @@ from scraper.throttle.protocol import (
     Takes,
     Where,
 )
-from scraper.throttle.rate_limiter import WAITING_EVERY_SECONDS
+from scraper.throttle.rate_limiter import WAITING_EVERY_SECONDS, waiting_as
 from scraper.throttle.revocable_permit import RevocablePermit
-from scraper.throttle.seam import LeaseLost
 from scraper.throttle.turn import Grant, Refusal
 from scraper.throttle.turn_message import grant_of, refusal_of
 from scraper.throttle.unsettled import Unsettled
@@ -75,12 +74,20 @@ class Conversation:
         self._say(message)
 
     def ask(
-        self, now: int, *, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
+        self,
+        permit: RevocablePermit,
+        now: int,
+        *,
+        place: int | None,
+        hold_seconds: float,
+        work_seconds: float,
+        attempt_seconds: float,
     ) -> Asking:
         hold = bounded_ns(hold_seconds)
         self._count += 1
         asking = self.asking[self._count] = Asking(
             number=self._count,
+            permit=permit,
             answer=asyncio.get_running_loop().create_future(),
             hold_until=None if hold is None else now + hold,
             work_seconds=work_seconds,
@@ -101,13 +108,6 @@ class Conversation:
         elif self.asking.pop(asking.number, None) is not None:
             self._say(Cancel(asking.number))
 
-    def enter(self, lease: int, permit: RevocablePermit) -> None:
-        """Raises LeaseLost where it was taken back between grant and use."""
-        held = self.held.get(lease)
-        if held is None:
-            raise LeaseLost
-        held.permit = permit
-
     def start(self, lease: int, now: int) -> None:
         held = self.held.get(lease)
         if held is not None:
@@ -120,7 +120,7 @@ class Conversation:
             return  # taken back already
         if verdict.ending.effect is Effect.SUCCESS:
             self._own_success = now
-        # Others start with their grant; when one of these did is told again, too: nobody may have heard it.
+        # These start later than they are granted; who hears of the end may not have heard of that.
         started_late = held.holds.probe or held.holds.check
         self._say(self._unsettled.add(finish_of(lease, verdict), held=held.holds if started_late else None))
 
@@ -165,7 +165,7 @@ class Conversation:
                     asking.answer.set_result(refusal_of(message, booked=asking.booked))
             case Revoked(lease):
                 held = self.held.pop(lease, None)
-                if held is not None and held.permit is not None:
+                if held is not None:
                     held.permit.revoke()
             case Pong():
                 pass
@@ -179,7 +179,7 @@ class Conversation:
             self._say(self._unsettled.add(finish_of(granted.lease, UNSENT)))  # cancelled while it was on its way
             return
         self.held[granted.lease] = Held(
-            Holds(granted.lease, granted.at, granted.probe, granted.check, asking.attempt_seconds)
+            Holds(granted.lease, granted.at, granted.probe, granted.check, asking.attempt_seconds), asking.permit
         )
         asking.answer.set_result(grant_of(granted, booked=asking.booked))
 
@@ -188,15 +188,7 @@ class Conversation:
         if asking is None:
             return
         asking.place, asking.said_at = standing.place, now
-        self._observe(
-            RateLimitWaiting(
-                reason=standing.reason,
-                position=standing.position,
-                estimated_wait_s=standing.estimated_wait_seconds,
-                in_flight=standing.in_flight,
-                limit=standing.limit,
-            )
-        )
+        self._observe(waiting_as(standing))
 
     def succeeded_since(self, moment: int) -> bool:
         """Whether any attempt of anybody has, as far as it was told here."""

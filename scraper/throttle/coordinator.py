@@ -80,9 +80,10 @@ class Coordinator:
         seat = Seat.take(place.lock)
         if seat is None:
             return False
-        office = Office(seat, place, self._observe, self._clock, boot=self._boot, pids=self._pids)
+        shared = SharedAdmission(reap_after_seconds=self._reap_after_seconds)
+        office = Office(seat, place, shared, self._observe, self._clock, boot=self._boot, pids=self._pids)
         try:
-            before = office.remember(SharedAdmission(reap_after_seconds=self._reap_after_seconds), seat_before)
+            before = office.remember(seat_before)
             await office.open()
         except OSError as error:
             office.close()

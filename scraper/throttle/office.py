@@ -40,7 +40,15 @@ class Office:
     """One time of hosting, from taking the seat to leaving it."""
 
     def __init__(
-        self, seat: Seat, place: MeetingPlace, observe: Observe, clock: Clock, *, boot: str, pids: str
+        self,
+        seat: Seat,
+        place: MeetingPlace,
+        shared: SharedAdmission,
+        observe: Observe,
+        clock: Clock,
+        *,
+        boot: str,
+        pids: str,
     ) -> None:
         self._seat = seat
         self._place = place
@@ -48,7 +56,7 @@ class Office:
         self._clock = bound(clock)
         self._boot = boot
         self._pids = pids
-        self._shared = SharedAdmission()
+        self._shared = shared
         self._memory: SnapshotFile | None = None
         self._listening: socket.socket | None = None
         self._server: asyncio.Server | None = None
@@ -62,18 +70,17 @@ class Office:
 
     # --- beginning and end ----------------------------------------------------------------------------------------
 
-    def remember(self, shared: SharedAdmission, host_before: int) -> str:
+    def remember(self, host_before: int) -> str:
         """Take over what is known, write it down as ours, and say where it is from. Raises OSError."""
         now = self._now()
         self._memory = SnapshotFile(self._place.state, boot=self._boot, pids=self._pids)
         try:
             content = self._memory.read()
-            shared.restore(content, now, same_pids=content.get("pids") == self._pids)
+            self._shared.restore(content, now, same_pids=content.get("pids") == self._pids)
             before = f"process {host_before}"
         except Unusable as why:
-            shared.begin(now)
+            self._shared.begin(now)
             before = f"{why}: nothing starts for one interval"
-        self._shared = shared
         self._write_down()
         return before
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from scraper.throttle.blocked_time import Waited
 from scraper.throttle.nanoseconds import to_seconds
@@ -17,8 +17,10 @@ class Granting(Protocol):
     def _now(self) -> int: ...
 
     async def _wait_for(
-        self, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
-    ) -> Grant: ...
+        self, permit: Any, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
+    ) -> Grant:
+        """`permit`: the one that waits, of the kind which this limiter gives out."""
+        ...
 
     def _start(self, lease: int) -> None: ...
 
@@ -42,7 +44,7 @@ class TurnPermit:
         self._verdict = CANCELLED
 
     async def __aenter__(self) -> Self:
-        self._granted = await self._limiter._wait_for(*self._asked)  # noqa: SLF001 - the two halves of one thing
+        self._granted = await self._limiter._wait_for(self, *self._asked)  # noqa: SLF001 - the two halves of one thing
         return self
 
     async def __aexit__(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from scraper.events import Observe, RateLimitAcquired, RateLimitWaiting, ignore
+from scraper.throttle import protocol, turn
 from scraper.throttle.admission import ATTEMPT_SECONDS, UNLIMITED, Admission
 from scraper.throttle.alarm import Alarm
 from scraper.throttle.circuit_breaker import CircuitBreaker
@@ -36,6 +37,17 @@ def loop_time() -> float:
 def bound(clock: Clock) -> Clock:
     """`clock` for one inside the running loop: looking the loop up each time costs more than to ask its time."""
     return asyncio.get_running_loop().time if clock is loop_time else clock
+
+
+def waiting_as(standing: turn.Standing | protocol.Standing) -> RateLimitWaiting:
+    """What is announced of somebody who stands there."""
+    return RateLimitWaiting(
+        reason=standing.reason,
+        position=standing.position,
+        estimated_wait_s=standing.estimated_wait_seconds,
+        in_flight=standing.in_flight,
+        limit=standing.limit,
+    )
 
 
 class RateLimiter:
@@ -109,7 +121,7 @@ class RateLimiter:
         return ns(self._clock())
 
     async def _wait_for(
-        self, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
+        self, _: TurnPermit, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
     ) -> Grant:
         ticket = self._admission.ask(
             self._now(),
@@ -163,15 +175,7 @@ class RateLimiter:
         def say() -> None:
             standing = self._admission.standing(ticket, self._now())
             if standing is not None:
-                self._observe(
-                    RateLimitWaiting(
-                        reason=standing.reason,
-                        position=standing.position,
-                        estimated_wait_s=standing.estimated_wait_seconds,
-                        in_flight=standing.in_flight,
-                        limit=standing.limit,
-                    )
-                )
+                self._observe(waiting_as(standing))
 
         return _Repeating(say, every_seconds=WAITING_EVERY_SECONDS)
 

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from scraper.throttle.permit import Granting, TurnPermit
+from scraper.throttle.permit import TurnPermit
 from scraper.throttle.seam import LeaseLost
-
-
-class Revoking(Granting, Protocol):
-    """What such a permit asks of its limiter besides."""
-
-    def _enter(self, lease: int, permit: RevocablePermit) -> None:
-        """Raises LeaseLost where it was taken back between grant and use."""
-        ...
 
 
 class RevocablePermit(TurnPermit):
     """A permit that can be taken back: that cancels its block, which then raises LeaseLost."""
 
-    def __init__(
-        self,
-        limiter: Revoking,
-        place: int | None,
-        hold_seconds: float,
-        work_seconds: float,
-        attempt_seconds: float,
-    ) -> None:
-        super().__init__(limiter, place, hold_seconds, work_seconds, attempt_seconds)
-        self._shared = limiter
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._revoked = False
+    _task: asyncio.Task[object] | None = None
+    _cancelling = 0
+    _revoked = False
 
     async def __aenter__(self) -> Self:
+        """Raises LeaseLost where it was taken back between grant and use."""
         await super().__aenter__()
+        if self._revoked:
+            raise LeaseLost
         self._task = asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
-        self._shared._enter(self._grant.lease, self)  # noqa: SLF001 - the two halves of one thing
         return self
 
     async def __aexit__(

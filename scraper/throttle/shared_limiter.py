@@ -203,11 +203,17 @@ class SharedRateLimiter:
         return ns(self._time())
 
     async def _wait_for(
-        self, place: int | None, hold_seconds: float, work_seconds: float, attempt_seconds: float
+        self,
+        permit: RevocablePermit,
+        place: int | None,
+        hold_seconds: float,
+        work_seconds: float,
+        attempt_seconds: float,
     ) -> Grant:
         await self._linked().open()
         conversation = self._conversation
         asking = conversation.ask(
+            permit,
             self._now(),
             place=place,
             hold_seconds=hold_seconds,
@@ -225,10 +231,6 @@ class SharedRateLimiter:
         if asking.said_at is not None and (state := conversation.state) is not None:
             self._observe(RateLimitAcquired(round(answer.waited.total, 3), state.in_flight, state.limit))
         return answer
-
-    def _enter(self, lease: int, permit: RevocablePermit) -> None:
-        """Raises LeaseLost where it was taken back between grant and use."""
-        self._conversation.enter(lease, permit)
 
     def _start(self, lease: int) -> None:
         self._conversation.start(lease, self._now())
