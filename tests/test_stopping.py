@@ -219,7 +219,7 @@ async def test_a_job_that_is_let_go_ends_in_its_own_time(bench, monkeypatch):
     assert await left(bench, 1) == [("a", 2, 0)]
 
 
-async def test_a_waiting_task_that_cannot_be_handed_back_is_delivered_again(bench, monkeypatch):
+async def stopped_where_nothing_can_be_handed_back(bench, monkeypatch):
     stage = Stage(a="wait_slot")
     await put(bench, "a")
     with monkeypatch.context() as patched:
@@ -228,6 +228,10 @@ async def test_a_waiting_task_that_cannot_be_handed_back_is_delivered_again(benc
             await stage.all_there()
             bench.stop.set()
             await bench.running
+
+
+async def test_a_waiting_task_that_cannot_be_handed_back_is_delivered_again(bench, monkeypatch):
+    await stopped_where_nothing_can_be_handed_back(bench, monkeypatch)
     assert await left(bench, 1) == [("a", 2, 1)]
 
 
@@ -295,13 +299,6 @@ async def test_what_is_handed_back_ends_in_the_log(bench, monkeypatch, asked):
 
 
 async def test_what_the_broker_has_to_deliver_again_says_so_at_its_end(bench, monkeypatch):
-    stage = Stage(a="wait_slot")
-    await put(bench, "a")
-    with monkeypatch.context() as patched:
-        trouble(bench, patched, times=9)
-        async with bench.working(stage.pipeline(), limits=PATIENT):
-            await stage.all_there()
-            bench.stop.set()
-            await bench.running
+    await stopped_where_nothing_can_be_handed_back(bench, monkeypatch)
     [end] = bench.settled()
     assert (end.outcome, end.reason) == ("handed_back", "stopping; the broker delivers it again")
